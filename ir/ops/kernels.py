@@ -1,0 +1,128 @@
+"""Linear maps on batches of arrays, shared by the ops of every level.
+
+All take and give arrays with a leading batch axis and compute in the dtype of their input. Convolution is
+correlation, as in ONNX and PyTorch: the kernel is not flipped.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmc.ir.op import VerifyError, require
+
+Array = NDArray[Any]
+Ints = tuple[int, ...]
+
+
+def conv_shape(source: Ints, weight: Ints, stride: Ints, pad: Ints, dilation: Ints, groups: int) -> Ints:
+    """Shape (C_out, *spatial) of a convolution's result.
+
+    Parameters
+    ----------
+    source : tuple of int
+        (C_in, *spatial).
+    weight : tuple of int
+        (C_out, C_in / groups, *kernel).
+    stride, dilation : tuple of int
+        One entry a spatial axis.
+    pad : tuple of int
+        Zeros before and after each axis: (before_0, ..., after_0, ...), as ONNX has them; may be negative.
+    groups : int
+        Number of channel groups.
+
+    Raises
+    ------
+    VerifyError
+        When they do not fit together.
+    """
+    spatial = len(source) - 1
+    require(spatial >= 1, f"a convolution needs channels and space, not a value of rank {len(source)}")
+    require(len(weight) == spatial + 2, f"kernel of rank {len(weight)} over {spatial} spatial axes")
+    require(len(stride) == spatial == len(dilation), f"stride and dilation need {spatial} entries")
+    require(len(pad) == 2 * spatial, f"pad needs {2 * spatial} entries (all befores, then all afters)")
+    require(
+        min(stride) > 0 and min(dilation) > 0 and groups > 0, "stride, dilation and groups must be positive"
+    )
+    require(weight[0] % groups == 0, f"{weight[0]} output channels do not divide into {groups} groups")
+    have = weight[1] * groups
+    require(have == source[0], f"kernel has {have} input channels, operand has {source[0]}")
+    return (weight[0], *window_shape(source[1:], weight[2:], stride, pad, dilation))
+
+
+def window_shape(space: Ints, kernel: Ints, stride: Ints, pad: Ints, dilation: Ints) -> Ints:
+    """Extents after sliding a window over each axis.
+
+    Raises
+    ------
+    VerifyError
+        When the window is larger than the padded operand.
+    """
+    half = len(space)
+    sizes = []
+    for axis, extent in enumerate(space):
+        padded = extent + pad[axis] + pad[half + axis]
+        reach = dilation[axis] * (kernel[axis] - 1) + 1
+        require(reach >= 1 and padded >= reach, f"window of {reach} over {padded} elements on axis {axis}")
+        sizes.append((padded - reach) // stride[axis] + 1)
+    return tuple(sizes)
+
+
+def pad_array(data: Array, pad: Ints, value: float = 0) -> Array:
+    """Pad (or crop, where negative) the last ``len(pad) / 2`` axes of a batch."""
+    half = len(pad) // 2
+    lead = data.ndim - half
+    crop = [slice(None)] * lead + [
+        slice(max(-pad[axis], 0), data.shape[lead + axis] - max(-pad[half + axis], 0)) for axis in range(half)
+    ]
+    widths = [(0, 0)] * lead + [(max(pad[axis], 0), max(pad[half + axis], 0)) for axis in range(half)]
+    data = data[tuple(crop)]
+    return np.pad(data, widths, constant_values=value) if any(map(any, widths)) else data
+
+
+def windows(data: Array, kernel: Ints, stride: Ints, dilation: Ints) -> Array:
+    """View (B, C, *out, *kernel) of all windows of a padded (B, C, *space) batch."""
+    space = len(kernel)
+    reach = tuple(d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True))
+    view = np.lib.stride_tricks.sliding_window_view(data, reach, axis=tuple(range(2, 2 + space)))
+    steps = tuple(slice(None, None, s) for s in stride) + tuple(slice(None, None, d) for d in dilation)
+    return view[(slice(None), slice(None), *steps)]
+
+
+def conv(data: Array, weight: Array, stride: Ints, pad: Ints, dilation: Ints, groups: int) -> Array:
+    """Convolve a batch (B, C_in, *space) with (C_out, C_in / groups, *kernel); see `conv_shape`."""
+    space, kernel = weight.ndim - 2, weight.shape[2:]
+    view = windows(pad_array(data, pad), kernel, stride, dilation)
+    batch, out = data.shape[0], view.shape[2 : 2 + space]
+    grouped = view.reshape(batch, groups, -1, *out, *kernel)
+    order = (1, 0, *range(3, 3 + space), 2, *range(3 + space, 3 + 2 * space))
+    columns = grouped.transpose(order).reshape(groups, batch * prod(out), -1)
+    matrix = (
+        weight.reshape(groups, weight.shape[0] // groups, -1)
+        .transpose(0, 2, 1)
+        .astype(data.dtype, copy=False)
+    )
+    product = np.matmul(columns, matrix).reshape(groups, batch, *out, -1)
+    return np.ascontiguousarray(np.moveaxis(product, (1, -1), (0, 2)).reshape(batch, weight.shape[0], *out))
+
+
+def dense(data: Array, weight: Array) -> Array:
+    """Multiply a batch (B, n) with weights (m, n): (B, m)."""
+    product: Array = data.reshape(data.shape[0], -1) @ weight.T.astype(data.dtype, copy=False)
+    return product
+
+
+def reshape_target(size: int, shape: Ints) -> Ints:
+    """Check that `shape` holds `size` elements.
+
+    Raises
+    ------
+    VerifyError
+        When it does not.
+    """
+    if prod(shape) != size:
+        raise VerifyError(f"{size} elements do not reshape to {'x'.join(map(str, shape))}")
+    return shape

@@ -1,0 +1,76 @@
+"""From an op's printed name to its class, without loading what is not used.
+
+The dialect (the part before the dot) names the Python module that holds its ops. A target's ops live in
+``nmc.targets.<dialect>.ops``; other packages add dialects under the entry-point group ``nmc.ops``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import entry_points
+
+from nmc.ir.op import Op
+
+_BUILT_IN = {
+    "ann": "nmc.ir.ops.ann",
+    "snn": "nmc.ir.ops.snn",
+    "map": "nmc.ir.ops.mapped",
+    "image": "nmc.ir.ops.image",
+}
+
+
+def find_op(name: str) -> type[Op]:
+    """Give the class of the op printed as `name`.
+
+    Raises
+    ------
+    KeyError
+        When there is no such dialect or op; the message suggests the nearest name.
+    """
+    dialect = name.split(".")[0]
+    table = dialect_ops(dialect)
+    if name in table:
+        return table[name]
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, table, 1)
+    raise KeyError(f"unknown op {name}" + (f"; did you mean {near[0]}?" if near else ""))
+
+
+@cache
+def dialect_ops(dialect: str) -> Mapping[str, type[Op]]:
+    """All ops of a dialect by printed name; empty when nobody provides it."""
+    if not dialect.isidentifier():
+        return {}
+    target = _BUILT_IN.get(dialect) or _plugin_module(dialect) or f"nmc.targets.{dialect}.ops"
+    try:
+        module = importlib.import_module(target)
+    except ModuleNotFoundError as error:
+        if error.name is not None and target.startswith(error.name):
+            return {}
+        raise
+    classes = (item for item in vars(module).values() if isinstance(item, type) and issubclass(item, Op))
+    return {cls.name: cls for cls in classes if cls.name.startswith(f"{dialect}.")}
+
+
+def dialects() -> tuple[str, ...]:
+    """Names of all dialects that can be found without knowing them."""
+    plugins = (entry.name for entry in entry_points(group="nmc.ops"))
+    return tuple(dict.fromkeys([*_BUILT_IN, *_target_dialects(), *plugins]))
+
+
+def _target_dialects() -> list[str]:
+    from importlib.util import find_spec
+    from pkgutil import iter_modules
+
+    spec = find_spec("nmc.targets")
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    names = [info.name for info in iter_modules(folders) if info.ispkg]
+    return sorted(name for name in names if find_spec(f"nmc.targets.{name}.ops"))
+
+
+def _plugin_module(dialect: str) -> str | None:
+    found = [entry.value for entry in entry_points(group="nmc.ops", name=dialect)]
+    return found[0] if found else None

@@ -1,0 +1,1 @@
+"""Frontends: from other people's network formats to the program text."""

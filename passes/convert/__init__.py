@@ -1,0 +1,1 @@
+"""Passes that turn a trained network into a spiking one."""

@@ -1,0 +1,70 @@
+"""Sample data that passes look at (calibration, traffic): ``.npz`` files with ``x`` and perhaps ``y``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmc.ir.diagnostics import fail
+from nmc.ir.npz import read_npz
+
+Array = NDArray[Any]
+
+
+def load_samples(path: str, *, limit: int = 0, raw: bool = False) -> tuple[Array, Array | None]:
+    """Read samples and labels.
+
+    Parameters
+    ----------
+    path : str
+        ``.npz`` file with ``x`` (N, ...) and, if known, ``y`` (N,).
+    limit : int
+        Only the first `limit` samples when positive.
+    raw : bool
+        Leave uint8 samples as they are instead of dividing by 255.
+
+    Returns
+    -------
+    x : (N, ...) float32 array
+    y : (N,) int64 array or None
+
+    Raises
+    ------
+    NmcError
+        E0403 when there is no usable ``x``; E0120 for a damaged file.
+    """
+    arrays = read_npz(path)
+    if "x" not in arrays:
+        raise fail("E0403", f"no array x in the file (it has {', '.join(arrays) or 'none'})", where=path)
+    x, y = arrays["x"], arrays.get("y")
+    if x.ndim < 2 or not len(x) or x.dtype.kind not in "uif":
+        raise fail("E0403", f"x must hold numbers, one sample a row, not {x.dtype} {x.shape}", where=path)
+    if y is not None and y.shape != x.shape[:1]:
+        raise fail("E0403", f"y has shape {y.shape} for {len(x)} samples", where=path)
+    if limit > 0:
+        x, y = x[:limit], None if y is None else y[:limit]
+    return scale_samples(x, raw=raw), None if y is None else y.astype(np.int64)
+
+
+def scale_samples(x: Array, *, raw: bool = False) -> Array:
+    """Give samples as float32; uint8 is divided by 255 unless `raw`."""
+    scale = np.float32(255) if x.dtype == np.uint8 and not raw else np.float32(1)
+    samples: Array = x.astype(np.float32) / scale
+    return samples
+
+
+def fit_shape(x: Array, shape: tuple[int, ...]) -> Array:
+    """Bring samples (N, ...) to (N, *shape), adding a channel axis or flattening where the sizes agree.
+
+    Raises
+    ------
+    NmcError
+        E0401 when a sample has another number of elements.
+    """
+    if x.shape[1:] == shape:
+        return x
+    if x[0].size != int(np.prod(shape)):
+        raise fail("E0401", f"the data have shape {x.shape[1:]} a sample, the network takes {shape}")
+    return x.reshape(len(x), *shape)

@@ -1,0 +1,1 @@
+"""Mapping: which core holds which part of the network (placement on the mesh)."""

@@ -1,0 +1,1 @@
+"""Passes that improve or simplify a network without leaving its level."""

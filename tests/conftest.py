@@ -1,0 +1,28 @@
+"""What every test shares: the deterministic hypothesis profile and where things are."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# Same examples on every run and machine, and no wall clock: a failure here is a failure everywhere.
+settings.register_profile("ci", derandomize=True, deadline=None, database=None, print_blob=True)
+settings.load_profile("ci")
+
+REPO = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def repo() -> Path:
+    """The top of the checkout."""
+    return REPO
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of facts beside the checkout; the test is skipped where there is none."""
+    folder = Path(os.environ.get("NMC_SHARED", REPO.parent / "shared"))
+    if not folder.is_dir():
+        pytest.skip(f"no folder {folder} (set NMC_SHARED)")
+    return folder
