@@ -69,8 +69,8 @@ class Const:
                 raise ValueError(f"constant @{self.name} has neither data nor a digest")
             return
         array = np.asarray(self.data)
-        kind_of_dtype(array.dtype)
         array = array.view() if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+        kind_of_dtype(array.dtype)
         array.flags.writeable = False
         object.__setattr__(self, "data", array)
 

@@ -76,11 +76,6 @@ def run_ann(
     return {name: env[name] for name in env if name in wanted}
 
 
-def _lead(op: Op) -> int:
-    """Axes before those of a sample: batch, and time where spikes are given."""
-    return 2 if getattr(op, "encoder", "") == "raster" else 1
-
-
 def _batch(name: str, shape: tuple[int, ...], inputs: Mapping[str, Array], lead: int = 1) -> Array:
     if name not in inputs:
         raise fail("E0401", f"no data for input {name}; there is {', '.join(inputs) or 'nothing'}")
@@ -219,7 +214,7 @@ def _evaluate(
     if isinstance(op, snn.Output):
         return None
     if isinstance(op, snn.InputOp):
-        return op.encode(_batch(op.source, op.shape, inputs, _lead(op)), first, t)
+        return encode_input(op, inputs, first, t, size)
     args = [wires.get(value.name, t - getattr(op, "delay", 0)) for value in op.operands]
     if isinstance(op, StatefulOp):
         return op.step(states[op.out], t, *args)
@@ -227,6 +222,13 @@ def _evaluate(
         silent = [np.zeros((size, *value.shape), np.uint8) for value in op.operands]
         return op.run(*silent)
     return op.run(*args)
+
+
+def encode_input(op: snn.InputOp, inputs: Mapping[str, Array], first: int, t: int, size: int) -> Array:
+    """What an input op brings in at step `t`, for a batch of `size` samples whose first has number `first`."""
+    if not op.source:
+        return op.encode(np.zeros((size, *op.shape)), first, t)
+    return op.encode(_batch(op.source, op.shape, inputs, 2 if op.in_time else 1), first, t)
 
 
 class Recorder:

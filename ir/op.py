@@ -181,6 +181,10 @@ class StatefulOp(Op):
         """State before the first step, arrays with a leading batch axis."""
         return {}
 
+    def part(self, box: tuple[Span, ...]) -> StatefulOp:
+        """The same op on a box of its neurons (populations that can be mapped)."""
+        raise VerifyError(f"{self.name} cannot be cut into parts")
+
     def step(self, state: State, t: int, *args: Any) -> Array:
         """One time step: update `state` in place and give the op's output of step `t`."""
         raise VerifyError(f"{self.name} computes nothing")

@@ -54,9 +54,7 @@ def _names(module: Module) -> Iterator[Diagnostic]:
     seen: set[str] = set()
     for op in module.ops:
         if op.out and not NAME.fullmatch(op.out):
-            yield Diagnostic(
-                "E0112", f"%{op.out} holds a character that no name may have", where=describe(op)
-            )
+            yield Diagnostic("E0112", f"%{op.out} holds a character that names may not", where=describe(op))
         if op.out in seen:
             yield Diagnostic("E0112", f"%{op.out} is defined twice", where=describe(op))
         if op.out:
@@ -135,6 +133,6 @@ def _consts(module: Module) -> Iterator[Diagnostic]:
     for const in module.consts:
         other = by_name.setdefault(const.name, const)
         if not NAME.fullmatch(const.name):
-            yield Diagnostic("E0112", f"@{const.name} holds a character that no name may have")
+            yield Diagnostic("E0112", f"@{const.name} holds a character that names may not")
         if other != const:
             yield Diagnostic("E0115", f"two constants are named @{const.name}")

@@ -13,7 +13,7 @@ from nmc.ir.op import LEVELS
 
 
 class Skip(Exception):
-    """Raised by a rewrite rule that does not apply here; the message is the reason that ``--explain`` prints."""
+    """Raised by a rewrite rule that does not apply; ``--explain`` prints the message, which is the reason."""
 
 
 class InternalError(NmcError):
@@ -31,16 +31,16 @@ class InternalError(NmcError):
 
     def __init__(self, message: str, path: Path | None = None) -> None:
         self.path = path
-        hint = f"please report it with {path}, whose first line is the command that repeats it" if path else ""
+        hint = f"please report it with {path}; its first line is the command that repeats it" if path else ""
         super().__init__(Diagnostic("E0299", message, hint=hint))
 
 
 @dataclass(frozen=True)
 class Pass:
-    """Base class of all passes; ``class Prune(Pass, name="prune", takes="snn")`` under ``@dataclass(frozen=True)``.
+    """Base class of all passes: ``@dataclass(frozen=True) class Prune(Pass, name="prune", takes="snn")``.
 
-    Fields of the subclass are the options on the command line (one with metadata ``{"hidden": True}`` is set by
-    programs only), ``str(pass)`` is its pipeline text and its docstring its help.
+    Fields of the subclass are the options on the command line (one with metadata ``{"hidden": True}`` is set
+    by programs only), ``str(pass)`` is its pipeline text and its docstring its help.
 
     Attributes
     ----------
@@ -55,8 +55,8 @@ class Pass:
     exact : bool
         Whether the results of the network stay the same; ``--check-each`` holds it to that.
     tolerance : float
-        How far results of an exact pass may move, relative to the largest one, because floating-point sums are
-        rounded in another order; 0 demands equal bits.
+        How far results of an exact pass may move, relative to the largest one, because floating-point sums
+        are rounded in another order; 0 demands equal bits.
     """
 
     name: ClassVar[str] = ""

@@ -1,7 +1,7 @@
 """What passes tell besides their result: why rules did not apply, and statistics such as those of solvers.
 
-The log is found through a context variable, so that a rule needs no extra argument and concurrent compilations do
-not see each other's notes. Without a log, notes cost one look-up and go nowhere.
+The log is found through a context variable, so that a rule needs no extra argument and compilations that run
+side by side do not see each other's notes. Without a log, notes cost one look-up and go nowhere.
 """
 
 from __future__ import annotations

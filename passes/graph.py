@@ -1,4 +1,4 @@
-"""Helpers on lists of ops that passes share: new operands, types after a change, dead ops, names of constants."""
+"""What passes share on lists of ops: new operands, types after a change, dead ops, names of constants."""
 
 from __future__ import annotations
 
@@ -62,9 +62,13 @@ def refresh(ops: Iterable[Op]) -> tuple[Op, ...]:
         for value in op.operands:
             users.setdefault(value.name, []).append(index)
     queue, visits = deque(range(len(current))), [0] * len(current)
+
+    def retyped(value: Value) -> Value:
+        return Value(value.name, types.get(value.name, value.type))
+
     while queue:
         index = queue.popleft()
-        made = with_operands(current[index], lambda value: Value(value.name, types.get(value.name, value.type)))
+        made = with_operands(current[index], retyped)
         if made is current[index] or visits[index] >= _MAX_VISITS:
             continue
         visits[index] += 1
@@ -82,7 +86,7 @@ def replace_uses(ops: Iterable[Op], values: Mapping[str, Value]) -> tuple[Op, ..
 
 
 def is_root(op: Op) -> bool:
-    """Whether an op counts without being used: it has no result, or it is an input (the network's interface)."""
+    """Whether an op counts without being used: it has no result, or it is an input of the network."""
     return not op.out or isinstance(op, ann.Input | snn.InputOp)
 
 
@@ -100,7 +104,7 @@ def dead_code(module: Module) -> Module:
 
 
 def unique_consts(ops: Iterable[Op]) -> tuple[Op, ...]:
-    """Rename constants that share their name with another content: ``w``, ``w.1``, ... in order of first use."""
+    """Rename constants that share their name with another content: ``w``, ``w.1``, ... in program order."""
     given = tuple(ops)
     names = _ConstNames({const.name for op in given for const in op.consts})
     return tuple(with_consts(op, names.settle) for op in given)

@@ -7,12 +7,12 @@ A rule takes an op, of the class that its first annotation names, and a `Match` 
         match.single_user(conv)
         return replace(conv, out=norm.out, weight=...)
 
-It gives the op that takes the matched op's place, a tuple of ops (the last one carries the result's name, ``()``
-deletes an op that nobody uses), a `Value` that all users take instead, or None where it does not apply; it raises
-`Skip` to say why not. Ops that a replacement leaves without users are removed.
+It gives the op that takes the matched op's place, a tuple of ops (the last one carries the result's name,
+``()`` deletes an op that nobody uses), a `Value` that all users take instead, or None where it does not
+apply; it raises `Skip` to say why not. Ops that a replacement leaves without users are removed.
 
-A rule that did not apply is tried again only when something it looked at changes, so that the cost grows with the
-number of ops and changes, not with their product.
+A rule that did not apply is tried again only when something it looked at changes, so that the cost grows with
+the number of ops and changes, not with their product.
 """
 
 from __future__ import annotations
@@ -44,9 +44,10 @@ from nmc.passes.graph import (
     with_operands,
 )
 
-__all__ = ["Match", "Rule", "dead_code", "refresh", "replace_uses", "rewrite", "unique_consts", "with_operands"]
+__all__ = ["Match", "Rule", "dead_code", "refresh", "replace_uses", "rewrite", "with_operands"]
 
 T = TypeVar("T", bound=Op)
+U = TypeVar("U", bound=Op)
 Change = Op | tuple[Op, ...] | Value | None
 Rule = Callable[..., Change]
 
@@ -104,6 +105,20 @@ def _matched_classes(rule: Rule, names: dict[str, Any]) -> tuple[type[Op], ...]:
     return classes
 
 
+def _using(op: Op, name: str, value: Value) -> Op:
+    """Copy of an op that uses `value` wherever it used the value `name`."""
+    return with_operands(op, lambda used: value if used.name == name else used)
+
+
+def _settled(change: Change, old: Op) -> Change:
+    """Bring a rule's answer to one form: one op is no tuple, and carries the old result's name."""
+    if isinstance(change, tuple) and len(change) == 1:
+        change = change[0]
+    if isinstance(change, Op) and change.out != old.out:
+        return replace(change, out=old.out)
+    return change
+
+
 @dataclass(eq=False)
 class _Node:
     """A place in the program; a doubly linked list keeps order while ops come and go."""
@@ -115,7 +130,7 @@ class _Node:
 
 
 class Match:
-    """What a rule may ask about the surroundings of the op it was given; every answer is noted for locations."""
+    """What a rule may ask about the surroundings of its op; every answer is noted for locations."""
 
     def __init__(self, driver: _Driver, op: Op) -> None:
         self._driver = driver
@@ -133,8 +148,14 @@ class Match:
         self._made[value.name] = node.op
         return node.op
 
-    def made_by(self, value: Value, *classes: type[T]) -> T:
-        """Give the op that makes a value, which must be of one of `classes`.
+    @typing.overload
+    def made_by(self, value: Value, cls: type[T], /) -> T: ...
+
+    @typing.overload
+    def made_by(self, value: Value, one: type[T], other: type[U], /) -> T | U: ...
+
+    def made_by(self, value: Value, *classes: type[Op]) -> Op:
+        """Give the op that makes a value, which must be of one of one or two classes.
 
         Raises
         ------
@@ -243,17 +264,18 @@ class _Driver:
         return self._by_class[cls]
 
     def _try(self, rule: Rule, node: _Node, match: Match) -> Change:
-        reason = "the rule gave nothing"
         try:
             change = rule(node.op, match)
         except Skip as skip:
-            change, reason = None, str(skip)
-        if change == node.op:
-            change, reason = None, "nothing to change"
+            return self._note(rule, node.op, None, str(skip))
+        change = _settled(change, node.op)
+        return self._note(rule, node.op, None if change == node.op else change, "nothing to change")
+
+    def _note(self, rule: Rule, op: Op, change: Change, reason: str) -> Change:
         log = current_log()
         if log is not None:
             label = getattr(rule, "__name__", str(rule)).replace("_", "-")
-            log.note(self.pass_name, label, node.op, reason if change is None else "")
+            log.note(self.pass_name, label, op, reason if change is None else "")
         return change
 
     def _count(self, rule: Rule, op: Op) -> None:
@@ -263,8 +285,8 @@ class _Driver:
             label = getattr(rule, "__name__", str(rule))
             raise fail(
                 "E0206",
-                f"the rules of {self.pass_name} never end: over {_REPLACEMENTS_PER_OP} replacements an op, the last "
-                f"by {label} at %{op.out or op.name}",
+                f"the rules of {self.pass_name} never end: over {_REPLACEMENTS_PER_OP} replacements an op, "
+                f"the last by {label} at %{op.out or op.name}",
                 hint="a rule must give an equal op, None or Skip once its work is done",
             )
 
@@ -359,8 +381,8 @@ class _Driver:
 
     def _replace_uses(self, old: Op, value: Value) -> None:
         for user in list(self.users.get(old.out, ())):
-            made = with_operands(user.op, lambda used: value if used.name == old.out else used)
             before = result_type(user.op)
+            made = _using(user.op, old.out, value)
             self._swap(user, made)
             self._retype(made, before)
 
@@ -377,7 +399,7 @@ class _Driver:
             for user in list(self.users.get(changed.out, ())):
                 visits -= 1
                 former = result_type(user.op)
-                made = with_operands(user.op, lambda used, new=value: new if used.name == new.name else used)
+                made = _using(user.op, value.name, value)
                 if made is not user.op:
                     self._swap(user, made)
                     queue.append((made, former))

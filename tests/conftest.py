@@ -26,3 +26,8 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no folder {folder} (set NMC_SHARED)")
     return folder
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--update-golden`` rewrites the expected texts of tests/golden instead of comparing."""
+    parser.addoption("--update-golden", action="store_true", help="write the expected texts anew")

@@ -436,7 +436,7 @@ class Pad(Op, name="ann.pad"):
         rank = len(self.data.shape)
         require(len(self.pad) == 2 * rank, f"pad needs {2 * rank} entries")
         pairs = zip(self.data.shape, self.pad[:rank], self.pad[rank:], strict=True)
-        shape = tuple(extent + before + after for extent, before, after in pairs)
+        shape = tuple(kernels.padded_extent(*pair) for pair in pairs)
         require(min(shape, default=1) > 0, f"the border leaves {shape}")
         return Type("f32", shape)
 

@@ -64,11 +64,26 @@ def window_shape(space: Ints, kernel: Ints, stride: Ints, pad: Ints, dilation: I
     half = len(space)
     sizes = []
     for axis, extent in enumerate(space):
-        padded = extent + pad[axis] + pad[half + axis]
+        padded = padded_extent(extent, pad[axis], pad[half + axis])
         reach = dilation[axis] * (kernel[axis] - 1) + 1
         require(reach >= 1 and padded >= reach, f"window of {reach} over {padded} elements on axis {axis}")
         sizes.append((padded - reach) // stride[axis] + 1)
     return tuple(sizes)
+
+
+def padded_extent(extent: int, before: int, after: int) -> int:
+    """Extent after padding (cropping, where negative).
+
+    Raises
+    ------
+    VerifyError
+        When more is cropped than there is.
+    """
+    require(
+        extent + min(before, 0) + min(after, 0) >= 0,
+        f"pad {before}, {after} crops more than {extent} elements",
+    )
+    return extent + before + after
 
 
 def pad_array(data: Array, pad: Ints, value: float = 0) -> Array:

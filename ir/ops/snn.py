@@ -22,10 +22,15 @@ Ints = tuple[int, ...]
 
 
 class InputOp(StatefulOp):
-    """An op that brings data into the network; `source` names the data."""
+    """An op that brings data into the network; `source` names the data, empty where it needs none."""
 
     source: str
     shape: Ints
+
+    @property
+    def in_time(self) -> bool:
+        """Whether the data are spikes (B, T, *shape) rather than samples (B, *shape)."""
+        return False
 
     def encode(self, data: Array, first_sample: int, t: int) -> Array:
         """What enters the network at step `t`, for a batch (B, *shape) of samples."""
@@ -47,6 +52,11 @@ class Input(InputOp, name="snn.input"):
     encoder: Literal["constant", "rate", "raster"] = "constant"
     gain: float = 1.0
     seed: int = 0
+
+    @property
+    def in_time(self) -> bool:
+        """The raster encoder takes spikes."""
+        return self.encoder == "raster"
 
     def infer(self) -> Type:
         """Current for the constant encoder, spikes for the others."""

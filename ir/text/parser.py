@@ -284,10 +284,11 @@ def _attr_dict(tree: Any) -> dict[str, Any]:
     pairs: dict[str, Any] = {}
     for entry in tree.children:
         if entry is not None:
-            key, item = entry.children
-            if str(key) in pairs:
-                raise _Problem("E0103", f"attribute {key} is given twice", key)
-            pairs[str(key)] = _item(item)
+            token, item = entry.children
+            key = _string(token) if token.type == "STRING" else str(token)
+            if key in pairs:
+                raise _Problem("E0103", f"attribute {key} is given twice", token)
+            pairs[key] = _item(item)
     return pairs
 
 

@@ -86,7 +86,16 @@ def _print_operands(op: Op) -> list[str]:
 
 def print_attrs(attrs: Any) -> str:
     """Print attribute pairs as ``{key=item, ...}``."""
-    return "{" + ", ".join(f"{key}={print_item(item)}" for key, item in attrs) + "}"
+    return "{" + ", ".join(f"{_print_key(str(key))}={print_item(item)}" for key, item in attrs) + "}"
+
+
+def _print_key(key: str) -> str:
+    return key if _plain(key) else json.dumps(key)
+
+
+def _plain(text: str) -> bool:
+    starts = text[:1].isalpha() and text.isascii()
+    return starts and all(char.isalnum() or char in "_.-" for char in text)
 
 
 def print_item(item: Any) -> str:
@@ -100,9 +109,7 @@ def print_item(item: Any) -> str:
     if isinstance(item, float | np.floating):
         return _print_float(float(item))
     if isinstance(item, str):
-        plain = item not in _WORDS and item[:1].isalpha() and item.isascii()
-        plain = plain and all(char.isalnum() or char in "_.-" for char in item)
-        return item if plain else json.dumps(item)
+        return item if item not in _WORDS and _plain(item) else json.dumps(item)
     if isinstance(item, dict):
         return print_attrs(item.items())
     return "[" + ", ".join(print_item(part) for part in item) + "]"

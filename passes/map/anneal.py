@@ -15,7 +15,8 @@ from nmc.passes.map.quadratic import Grid, IntArray, Quadratic, SiteClasses
 
 _CHUNK = 1 << 14
 _COOLING = 4.5  # the last temperature is exp(-4.5) = 1 % of the first
-_NEAR = 8  # candidates around an occupied site
+_NEAR = 8  # tiles' worth of candidate sites around a partner
+_SLOTS = 64  # entries of a part's list of partners, shared out by traffic
 # -ln(u) of 4096 midpoints in 2^-20 steps: rounded so coarsely that every libm gives the same integers
 _SURPRISE = np.rint(-np.log((np.arange(4096) + 0.5) / 4096) * 2.0**20) / 2.0**20
 _UPDATE_BUDGET = 2 * 10**10  # table entries rewritten per run at most (large problems stop earlier)
@@ -65,9 +66,9 @@ def typical_change(problem: Quadratic, site: IntArray) -> float:
 
 
 def _proposals(
-    parts: int, sites: int, steps: int, hot: float, seed: int
+    parts: int, sites: int, near: int, steps: int, hot: float, seed: int
 ) -> Iterator[tuple[list[int], list[int], list[int], list[int], list[float]]]:
-    """Chunks of moves: part, site (or -1), neighbour part, rank near it, and the worst change to accept."""
+    """Chunks of moves: part, site (or -1), slot of its partner, rank near that, and worst change accepted."""
     bits = np.random.PCG64(seed)
     for begin in range(0, steps, _CHUNK):
         count = min(_CHUNK, steps - begin)
@@ -75,14 +76,22 @@ def _proposals(
         more = bits.random_raw(count)
         low, high = raw & np.uint64(0xFFFFFFFF), raw >> np.uint64(32)
         part = (low * np.uint64(parts)) >> np.uint64(32)
-        other = (high * np.uint64(parts)) >> np.uint64(32)
+        slot = high >> np.uint64(26)
         place = (((more >> np.uint64(32)) * np.uint64(sites)) >> np.uint64(32)).astype(np.int64)
         place[(more >> np.uint64(15)) & np.uint64(3) != 0] = -1
-        rank = (more >> np.uint64(12)) & np.uint64(_NEAR - 1)
+        rank = ((high & np.uint64(0x3FFFFFF)) * np.uint64(near)) >> np.uint64(26)
         heat = hot * np.cumprod(np.full(count, 1.0 - _COOLING / steps))
         hot = float(heat[-1])
         limit = heat * _SURPRISE[(more & np.uint64(4095)).astype(np.int64)]
-        yield part.tolist(), place.tolist(), other.tolist(), rank.tolist(), limit.tolist()
+        yield part.tolist(), place.tolist(), slot.tolist(), rank.tolist(), limit.tolist()
+
+
+def _partners(weight: IntArray) -> IntArray:
+    """Partners (P, 64) of each part, each in a number of slots proportional to their traffic."""
+    sums = weight.cumsum(axis=1)
+    marks = (2 * np.arange(_SLOTS) + 1) * sums[:, -1:]
+    slots = [np.searchsorted(2 * _SLOTS * s, m, side="right") for s, m in zip(sums, marks, strict=True)]
+    return np.minimum(np.array(slots, dtype=np.int64), len(weight) - 1)  # parts without traffic: anybody
 
 
 def anneal(
@@ -111,17 +120,16 @@ def anneal(
         The best sites (P,) seen and their cost, never worse than the start.
     """
     walk = _Walk(problem, start)
-    near = np.argsort(problem.distance, axis=1, kind="stable")[:, :_NEAR]
-    near = near[:, np.arange(_NEAR) % near.shape[1]]
-    around, kind = near.tolist(), classes.of_site.tolist()
+    near = np.argsort(problem.distance, axis=1, kind="stable")[:, : _NEAR * int(classes.size.max())]
+    around, kind, partners = near.tolist(), classes.of_site.tolist(), _partners(problem.weight).tolist()
     site, owner, seen = walk.site, walk.owner, walk.seen
     weight, distance = problem.weight.tolist(), problem.distance.tolist()
     updates = _UPDATE_BUDGET // (problem.parts * problem.sites)
-    for chunk in _proposals(problem.parts, problem.sites, steps, hot, seed):
-        for i, b, j, rank, limit in zip(*chunk, strict=True):
+    for chunk in _proposals(problem.parts, problem.sites, near.shape[1], steps, hot, seed):
+        for i, b, slot, rank, limit in zip(*chunk, strict=True):
             a = site[i]
             if b < 0:
-                b = around[site[j]][rank]
+                b = around[site[partners[i][slot]]][rank]
             if kind[a] == kind[b]:
                 continue
             k = owner[b]

@@ -1,4 +1,4 @@
-"""CP-SAT models for placement: boxes of a mesh, any small problem, and windows of a large one.
+"""CP-SAT models for placement: boxes of a mesh, and any small problem.
 
 Deterministic on every machine: one worker, a fixed seed, limits in deterministic time, models built in the
 order of the parts and sites.
@@ -6,12 +6,13 @@ order of the parts and sites.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nmc.passes.map.quadratic import Grid, IntArray, Quadratic, SiteClasses, site_classes
+from nmc.passes.map.quadratic import Grid, IntArray, Quadratic, SiteClasses
 
 if TYPE_CHECKING:
     from ortools.sat.python import cp_model
@@ -69,11 +70,12 @@ def _solve(
     effort = float(solver.response_proto.deterministic_time)
     if status == cp_model.INFEASIBLE:
         return _Answer(None, below, effort)
-    if status == cp_model.UNKNOWN or status == cp_model.MODEL_INVALID:
-        floor = solver.best_objective_bound if status == cp_model.UNKNOWN else 0.0
-        return _Answer(None, min(below, -(-round(floor) // scale)), effort)
+    floor = solver.best_objective_bound
+    bound = -(-round(floor) // scale) if math.isfinite(floor) and status != cp_model.MODEL_INVALID else 0
+    if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
+        return _Answer(None, min(below, bound), effort)
     found = tuple(next(c for c, x in enumerate(row) if solver.value(x)) for row in chosen)
-    return _Answer(found, -(-round(solver.best_objective_bound) // scale), effort)
+    return _Answer(found, bound, effort)
 
 
 def solve_boxes(
@@ -224,9 +226,29 @@ def solve_general(
     below = cost - problem.constant
     model = cp_model.CpModel()
     chosen = _choices(model, problem.parts, classes.size.tolist())
+    shares = _shares(model, problem, classes, star, chosen, 2 * below)
+    total = sum(shares)
+    model.add(total >= 2 * least)
+    model.add(total <= 2 * (below - 1))
+    model.minimize(total)
+    answer = _solve(model, chosen, below, limit, scale=2)
+    if answer.classes is None:
+        return Proof(start, cost, min(cost, problem.constant + answer.bound), answer.effort)
+    best = classes.spread(answer.classes)
+    return Proof(best, problem.cost(best), problem.constant + answer.bound, answer.effort)
+
+
+def _shares(
+    model: cp_model.CpModel,
+    problem: Quadratic,
+    classes: SiteClasses,
+    star: IntArray,
+    chosen: list[list[cp_model.IntVar]],
+    share: int,
+) -> list[cp_model.IntVar]:
+    """Twice the cost of each part, at most `share`, tied to the chosen classes of it and its partners."""
     hops = problem.distance[np.ix_(classes.first, classes.first)]
     linear = problem.linear[:, classes.first]
-    share = 2 * below
     shares = []
     for i in range(problem.parts):
         v = model.new_int_var(0, share, f"v{i}")
@@ -247,79 +269,4 @@ def solve_general(
                 if hops[c, e]
             ]
             model.add(v >= sum(terms) + 2 * int(linear[i, c]) - slack * (1 - here))
-    total = sum(shares)
-    model.add(total >= 2 * least)
-    model.add(total <= 2 * (below - 1))
-    model.minimize(total)
-    answer = _solve(model, chosen, below, limit, scale=2)
-    if answer.classes is None:
-        return Proof(start, cost, min(cost, problem.constant + answer.bound), answer.effort)
-    best = classes.spread(answer.classes)
-    return Proof(best, problem.cost(best), problem.constant + answer.bound, answer.effort)
-
-
-def improve_windows(
-    problem: Quadratic, start: IntArray, rounds: int, size: int, limit: float
-) -> tuple[IntArray, int]:
-    """Large-neighbourhood search: re-place `size` parts at a time exactly, the others fixed.
-
-    Parameters
-    ----------
-    problem : Quadratic
-        The problem.
-    start : IntArray
-        (P,) sites to begin with.
-    rounds : int
-        Windows tried; the search ends early when every part has been the seed of one without success.
-    size : int
-        Parts of a window; they may exchange sites and use a few empty sites close by.
-    limit : float
-        Deterministic time of each window.
-
-    Returns
-    -------
-    tuple[IntArray, int]
-        Sites (P,) and their cost, never worse than the start.
-    """
-    from nmc.passes.map.bounds import star_matrix
-
-    site, cost, idle, turn = start, problem.cost(start), 0, 0
-    for _ in range(rounds):
-        at = problem.distance[np.ix_(site, site)]
-        burden = (problem.weight * at).sum(axis=1)
-        seed = int(np.argsort(-burden, kind="stable")[turn % problem.parts])
-        window = _window(problem, site, seed, size, spatial=bool(turn % 2))
-        places = _places(problem, site, window)
-        inner = problem.restrict(window, places, site)
-        begin = np.searchsorted(places, site[window])
-        proof = solve_general(inner, site_classes(inner), star_matrix(inner), begin, limit)
-        if proof.cost < cost:
-            site = site.copy()
-            site[window] = places[proof.site]
-            cost, idle = proof.cost, 0
-        else:
-            idle, turn = idle + 1, turn + 1
-        if idle >= 2 * problem.parts:
-            break
-    return site, cost
-
-
-def _window(problem: Quadratic, site: IntArray, seed: int, size: int, spatial: bool) -> IntArray:
-    """The seed and the parts nearest to it on the mesh, or those most tied to the window."""
-    if spatial:
-        order = np.argsort(problem.distance[site[seed], site], kind="stable")
-        order = np.concatenate([[seed], order[order != seed]])
-        return np.sort(order[:size])
-    inside = [seed]
-    while len(inside) < min(size, problem.parts):
-        tie = problem.weight[inside].sum(axis=0)
-        tie[inside] = -1
-        inside.append(int(tie.argmax()))
-    return np.sort(np.asarray(inside, dtype=np.int64))
-
-
-def _places(problem: Quadratic, site: IntArray, window: IntArray) -> IntArray:
-    """The sites of the window and up to three empty sites closest to all of them, sorted."""
-    empty = np.setdiff1d(np.arange(problem.sites), site)
-    near = problem.distance[np.ix_(empty, site[window])].sum(axis=1)
-    return np.sort(np.concatenate([site[window], empty[np.argsort(near, kind="stable")[:3]]]))
+    return shares

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from nmc.passes.map import anneal, bounds, decompose, exact
+from nmc.passes.map import anneal, bounds, decompose, exact, windows
 from nmc.passes.map.quadratic import (
     Grid,
     IntArray,
@@ -72,17 +72,17 @@ class _Budget:
     exact_time: float
     windows: int
     window_time: float
-    piece: int
+    pieces: tuple[int, ...]
     piece_time: float
 
 
 _BUDGETS: dict[str, _Budget] = {
-    "fast": _Budget(1_000, 60_000, 2, 8, 0.5, 0, 0.0, 6, 0.1),
-    "normal": _Budget(4_000, 250_000, 6, 12, 2.0, 16, 0.1, 10, 0.3),
-    "best": _Budget(20_000, 2_000_000, 12, 16, 30.0, 100, 0.5, 12, 5.0),
+    "fast": _Budget(1_000, 60_000, 2, 8, 0.5, 0, 0.0, (6,), 0.1),
+    "normal": _Budget(5_000, 250_000, 10, 12, 2.0, 20, 0.1, (6, 10), 0.3),
+    "best": _Budget(20_000, 2_000_000, 12, 16, 30.0, 100, 0.5, (6, 8, 10, 12), 5.0),
 }
 # first temperatures of the runs over the typical change: from a melt to a gentle warming of the best so far
-_HEATS = (0.3, 0.1, 0.05, 0.02)
+_HEATS = (0.3, 0.5, 0.1, 0.5, 0.05)
 _WINDOW = 7
 
 
@@ -207,12 +207,13 @@ def _search(
         return site, proved, "anneal"
     if problem.parts > budget.exact_parts:
         if grid:
-            proved["pieces"] = decompose.pieces_bound(
-                problem, classes, grid, budget.piece, budget.piece_time, seed
+            proved["pieces"] = max(
+                decompose.pieces_bound(problem, classes, grid, size, budget.piece_time, seed)
+                for size in budget.pieces
             )
         if budget.windows == 0 or cost <= max(proved.values()):
             return site, proved, "anneal"
-        site, _ = exact.improve_windows(problem, site, budget.windows, _WINDOW, budget.window_time)
+        site, _ = windows.improve_windows(problem, site, budget.windows, _WINDOW, budget.window_time)
         return site, proved, "anneal+windows"
     if grid:
         boxes = {box: max(value, *proved.values()) for box, value in boxes.items()}

@@ -82,7 +82,9 @@ def _latencies(module: Module, edges: list[Edge]) -> dict[str, int]:
     pinned = _pinned(module)
     if any(longest[name] for name in pinned):
         late = next(name for name in pinned if longest[name])
-        raise fail("E0212", f"%{late} takes a constant current and spikes of a later step; it cannot be delayed")
+        raise fail(
+            "E0212", f"%{late} takes a constant current and spikes of a later step; it cannot be delayed"
+        )
     if all(longest[e.target] - longest[e.source] == e.least - e.delay for e in edges):
         return longest
     return _least_total(names, edges, longest, pinned)
@@ -123,7 +125,9 @@ def _cycle_error(module: Module, cause: dict[str, Edge]) -> NmcError:
     return fail("E0210", message, hint="give the projections of the loop a delay of at least one step each")
 
 
-def _least_total(names: list[str], edges: list[Edge], longest: dict[str, int], pinned: list[str]) -> dict[str, int]:
+def _least_total(
+    names: list[str], edges: list[Edge], longest: dict[str, int], pinned: list[str]
+) -> dict[str, int]:
     """Minimise the sum of all delays, then of all latencies; a small integer programme, deterministic."""
     from ortools.sat.python import cp_model
 

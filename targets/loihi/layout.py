@@ -1,29 +1,31 @@
 """Bit layout of every Loihi core table, and the image that holds them.
 
-Widths come from section 6 of the Loihi facts (which cites nengo-loihi, NxTF and snntoolbox); what no source tells is
-our own definition and marked *(n)* here:
+Widths come from section 6 of the Loihi facts (which cites nengo-loihi, NxTF and snntoolbox); what no source
+tells is our own definition and marked *(n)* here:
 
 - fields sit in a word from bit 0 upwards in the order of `TABLES`; bits above the last field are zero *(n)*.
 - `core_cfg.noise_mant` is 8 bits signed, `num_stdp` 4 bits *(n)*.
-- `cx_meta.phaseK` of compartment 4*i+K must be 2 (IDLE) for a compartment that works; a compartment with another
-  phase is inactive: it is not updated, and nothing may target it *(n: the chip's other phases are not public)*.
+- `cx_meta.phaseK` of compartment 4*i+K must be 2 (IDLE) for a compartment that works; a compartment with
+  another phase is inactive: it is not updated, and nothing may target it *(n: the chip's other phases are not
+  public)*.
 - `cx_state.refract` is the refractory counter *(n)*.
-- `syn_map.type`: 0 empty, 1 discrete, 2 pop16, 3 pop32 *(n)*; `len` holds words per atom minus 1; the list of atom
-  `a` starts at word `ptr + a*(len+1)`; pop16 stores `cx_base / 4`.
-- `axon_cfg` is a list of entries of 1 to 3 words: the first word; for `kind` 3 (pop32) an `axon_pop` word; with
-  `chip_flag` an `axon_chip` word *(n)*. `kind`: 1 discrete, 2 pop16 (`atom` in the first word), 3 pop32.
+- `syn_map.type`: 0 empty, 1 discrete, 2 pop16, 3 pop32 *(n)*; `len` holds words per atom minus 1; the list of
+  atom `a` starts at word `ptr + a*(len+1)`; pop16 stores `cx_base / 4`.
+- `axon_cfg` is a list of entries of 1 to 3 words: the first word; for `kind` 3 (pop32) an `axon_pop` word;
+  with `chip_flag` an `axon_chip` word *(n)*. `kind`: 1 discrete, 2 pop16 (`atom` in the first word), 3 pop32.
 - `axon_ptr.count` counts words, not entries *(n)*.
-- `syn_fmt.wgt_bits` and `idx_bits` are codes (`WEIGHT_BITS`, `INDEX_BITS`), `dly_bits` and `tag_bits` bit counts.
-- `cx_profile.stack_out` 1 pushes v; `stack_in` 2 pops from the compartment right before; `join_op` 6 adds the popped
-  v to the own v after the decay *(n, after NxTF's two-compartment soft reset)*.
+- `syn_fmt.wgt_bits` and `idx_bits` are codes (`WEIGHT_BITS`, `INDEX_BITS`), `dly_bits` and `tag_bits` bit
+  counts.
+- `cx_profile.stack_out` 1 pushes v; `stack_in` 2 pops from the compartment right before; `join_op` 6 adds the
+  popped v to the own v after the decay *(n, after NxTF's two-compartment soft reset)*.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from math import prod
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -120,7 +122,8 @@ _SECTIONS = (
         16,
         64,
         "wgt_exp:4s wgt_bits:3 idx_bits:3 dly_bits:3 tag_bits:2 skip_bits:3 compression:2 fanout_type:2 "
-        "num_synapses:6 cidx_offset:4 cidx_mult:4 learning_cfg:1 stdp_profile:4 ignore_dly:1 reuse_syn_data:1",
+        "num_synapses:6 cidx_offset:4 cidx_mult:4 learning_cfg:1 stdp_profile:4 ignore_dly:1 "
+        "reuse_syn_data:1",
     ),
     _table("syn_map", 4096, 64, "type:2 ptr:14 len:8 pop_size:9 cx_base:8 atom_bits:3"),
     _table("syn_mem", MAX_SYN_WORDS, 64, "low:32 high:32"),
@@ -178,7 +181,7 @@ def pack(table: str, values: Mapping[str, ArrayLike]) -> Words:
     return words
 
 
-def _range_problems(table: str, f: Field, value: NDArray[np.generic]) -> list[Diagnostic]:
+def _range_problems(table: str, f: Field, value: NDArray[Any]) -> list[Diagnostic]:
     if value.dtype.kind not in "iub":
         return [Diagnostic("E0510", f"field {table}.{f.name} takes integers, not {value.dtype}")]
     bad = np.flatnonzero((value < f.low) | (value > f.high))
@@ -188,7 +191,8 @@ def _range_problems(table: str, f: Field, value: NDArray[np.generic]) -> list[Di
     return [
         Diagnostic(
             "E0510",
-            f"field {table}.{f.name} holds {f.low}..{f.high}, but entry {at} is {value[at]} ({bad.size} entries in all)",
+            f"field {table}.{f.name} holds {f.low}..{f.high}, but entry {at} is {value[at]} "
+            f"({bad.size} entries in all)",
             where=f"{table}[{at}]",
         )
     ]
@@ -243,7 +247,7 @@ def active_compartments(words: ArrayLike) -> NDArray[np.bool_]:
     """Tell which of the 1,024 compartments work (phase IDLE), from the `cx_meta` words."""
     meta = unpack("cx_meta", words, MAX_CX // 4)
     phases = np.stack([meta[f"phase{k}"] for k in range(4)], axis=1)
-    return phases.reshape(-1) == IDLE
+    return np.asarray(phases.reshape(-1) == IDLE)
 
 
 class _ArrayEq:
@@ -252,8 +256,7 @@ class _ArrayEq:
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
-        pairs = ((getattr(self, f.name), getattr(other, f.name)) for f in fields(self))  # type: ignore[arg-type]
-        return all(_same(a, b) for a, b in pairs)
+        return all(_same(a, b) for a, b in zip(vars(self).values(), vars(other).values(), strict=True))
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -308,7 +311,8 @@ class CoreImage(_ArrayEq):
     core : int
         Number over all chips.
     tables : mapping of section name to words
-        Raw words, given as a prefix of the memory; trailing zero words are cut, so equal memories compare equal.
+        Raw words, given as a prefix of the memory; trailing zero words are cut, so equal memories compare
+        equal.
 
     Raises
     ------
@@ -338,7 +342,8 @@ class CoreImage(_ArrayEq):
                 problems.append(
                     Diagnostic(
                         "E0511",
-                        f"section {name} has {words.size} words of at most {layout.entries} x {layout.word_bits} bits",
+                        f"section {name} has {words.size} words, more or wider than "
+                        f"{layout.entries} x {layout.word_bits} bits",
                         where=f"core {self.core}",
                     )
                 )
@@ -377,8 +382,8 @@ class InputMap(_HostMap):
     name : str
     kind : {"bias", "spikes"}
         ``bias``: before a sample the host writes mantissa ``clip(rint(gain * x), -4096, 4095)`` with exponent
-        `bias_exp` into the `cx_cfg` word of compartment `target`, for each entry. ``spikes``: at each step, for each
-        spiking input the host sends a spike to in-axon `target` (atom `atom`) of `core`.
+        `bias_exp` into the `cx_cfg` word of compartment `target`, for each entry. ``spikes``: at each step,
+        for each spiking input the host sends a spike to in-axon `target` (atom `atom`) of `core`.
     shape : tuple of int
         Of one sample (and step).
     index, core, target, atom : int arrays of equal length
@@ -411,8 +416,8 @@ class OutputMap(_HostMap):
     ----------
     name : str
     kind : {"v", "count", "spikes"}
-        v after the last step (int64, samples x shape), number of spikes from `first_step` on (int64), or the spikes
-        of every step (uint8, samples x steps x shape; steps before `first_step` read 0).
+        v after the last step (int64, samples x shape), number of spikes from `first_step` on (int64), or the
+        spikes of every step (uint8, samples x steps x shape; steps before `first_step` read 0).
     shape : tuple of int
     core, cx : int arrays, one entry per element of `shape` in C order
     first_step : int

@@ -1,10 +1,10 @@
 """Synapse memory: formats, encoder and decoder of the entries in the 64-bit words of a core.
 
-The words from an in-axon's `ptr` on are one little-endian bit stream of entries, packed back to back (NxTF style,
-facts 1 and 6): format id 4, number of synapses minus 1 in 6, the first index in `idx_bits` unless the format is
-SPARSE; then per synapse: index (SPARSE only), delay, tag, weight. Format id 0, or fewer than 10 bits left in the words
-of the axon, ends the list. The k-th synapse of a DENSE entry has index first + k. The compartment is
-`cx_base + cidx_offset + index * (cidx_mult + 1)`.
+The words from an in-axon's `ptr` on are one little-endian bit stream of entries, packed back to back (NxTF
+style, facts 1 and 6): format id 4, number of synapses minus 1 in 6, the first index in `idx_bits` unless the
+format is SPARSE; then per synapse: index (SPARSE only), delay, tag, weight. Format id 0, or fewer than 10
+bits left in the words of the axon, ends the list. The k-th synapse of a DENSE entry has index first + k. The
+compartment is `cx_base + cidx_offset + index * (cidx_mult + 1)`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from nmc.targets.loihi.layout import (
     DELAY_BITS,
     DENSE,
     INDEX_BITS,
-    MAX_WORDS_PER_AXON,
     MIXED,
     POP16,
     SPARSE,
@@ -35,7 +34,8 @@ from nmc.targets.loihi.weights import decode_register, encode_register
 
 ENTRY_BITS = 10
 MAX_RUN = 64
-# Bounds for untrusted images: no mapped network comes near them (4,096 axons x 1,024 compartments = 4 M synapses).
+# Bounds for untrusted images: no mapped network comes near them (4,096 axons x 1,024 compartments = 4 M
+# synapses).
 MAX_ROWS = 1 << 18
 MAX_SYNAPSES = 1 << 23
 
@@ -121,8 +121,8 @@ def encode_axon_lists(
 ) -> AxonLists:
     """Encode synapse lists into words, every list from a word boundary.
 
-    Synapses stay in the order given. A new entry starts where the format changes, after 64 synapses, and in a DENSE
-    format where the index is not the one before plus 1.
+    Synapses stay in the order given. A new entry starts where the format changes, after 64 synapses, and in a
+    DENSE format where the index is not the one before plus 1.
 
     Parameters
     ----------
@@ -281,7 +281,8 @@ def decode_axons(tables: Mapping[str, Words], where: str = "") -> tuple[InAxons,
     Raises
     ------
     NmcError
-        E0523 formats, E0524 in-axon pointers, E0525 malformed lists, E0531 more synapses than any real core holds.
+        E0523 formats, E0524 in-axon pointers, E0525 malformed lists, E0531 more synapses than any real core
+        holds.
     """
     formats = _decode_formats(tables["syn_fmt"], where)
     axons, start, length, cx_base = _decode_in_axons(tables["syn_map"], where)
@@ -311,7 +312,7 @@ def _ranges(start: Ints, count: Ints) -> Ints:
     """Concatenate start[i] .. start[i]+count[i]-1."""
     ends = np.cumsum(count)
     total = int(ends[-1]) if ends.size else 0
-    return np.arange(total) + np.repeat(start - (ends - count), count)
+    return np.asarray(np.arange(total) + np.repeat(start - (ends - count), count), np.int64)
 
 
 def _decode_formats(words: Words, where: str) -> dict[str, Ints]:
@@ -386,7 +387,7 @@ def _read_bits(memory: Words, position: Ints, width: ArrayLike) -> Ints:
     low = memory[word] >> shift
     high = (memory[word + 1] << np.uint64(1)) << (np.uint64(63) - shift)
     mask = (np.uint64(1) << np.asarray(width, np.uint64)) - np.uint64(1)
-    return ((low | high) & mask).astype(np.int64)
+    return np.asarray((low | high) & mask, np.int64)
 
 
 def _walk_entries(
@@ -446,8 +447,3 @@ def _expand_entries(memory: Words, formats: dict[str, Ints], entries: dict[str, 
         "fmt": fmt,
         "dense": dense,
     }
-
-
-def list_lengths_ok(lists: AxonLists) -> NDArray[np.bool_]:
-    """Tell which encoded lists respect the 256 words of an axon (NX maxNumSynMemWordsPerAxon)."""
-    return np.asarray(np.diff(lists.offsets) <= MAX_WORDS_PER_AXON)

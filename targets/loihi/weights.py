@@ -1,7 +1,8 @@
 """Weight mantissas: what a register holds, what it stands for, and how each public tool rounds.
 
-A synapse of `bits` weight bits keeps the high bits of an 8-bit mantissa m (facts 2, 2.4): mixed sign (fanout 1) a
-two's complement number m >> (9 - bits), excitatory (2) m >> (8 - bits), inhibitory (3) the magnitude |m| >> (8 - bits).
+A synapse of `bits` weight bits keeps the high bits of an 8-bit mantissa m (facts 2, 2.4): mixed sign (fanout
+1) a two's complement number m >> (9 - bits), excitatory (2) m >> (8 - bits), inhibitory (3) the magnitude |m|
+>> (8 - bits).
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ def round_mantissa(m: ArrayLike, bits: int, fanout: int, exp: int = 0, compat: C
         Weight bits, sign mode 1 mixed / 2 excitatory / 3 inhibitory, weight exponent.
     compat : str
         "nmc" and "lava" floor mixed signs and go toward zero otherwise, "brian2loihi" goes toward zero,
-        "nengo-loihi" rounds half to even, and once more before the loss of a negative exponent (facts 2.3 row 1).
+        "nengo-loihi" rounds half to even, and once more before the loss of a negative exponent
+        (facts 2.3 row 1).
 
     Returns
     -------
@@ -50,7 +52,7 @@ def round_mantissa(m: ArrayLike, bits: int, fanout: int, exp: int = 0, compat: C
         return _round_nengo(value, shift, exp)
     if fanout == MIXED and compat != "brian2loihi":
         return (value >> shift) << shift
-    return np.sign(value) * ((np.abs(value) >> shift) << shift)
+    return np.asarray(np.sign(value) * ((np.abs(value) >> shift) << shift), np.int64)
 
 
 def _round_nengo(m: Ints, shift: int, exp: int) -> Ints:
@@ -71,7 +73,8 @@ def _in_range(m: ArrayLike, fanout: int) -> Ints:
         first = value[bad].reshape(-1)[0]
         raise fail(
             "E0512",
-            f"{int(bad.sum())} weight mantissas are outside {low}..{high} of fanout type {fanout} (the first is {first})",
+            f"{int(bad.sum())} weight mantissas are outside {low}..{high} of fanout type {fanout} "
+            f"(the first is {first})",
             hint="choose another sign mode or a larger weight exponent",
         )
     return value
@@ -109,8 +112,8 @@ def decode_register(register: ArrayLike, bits: ArrayLike, fanout: ArrayLike) -> 
 def effective_weight(m: ArrayLike, exp: ArrayLike, compat: Compat = "nmc") -> Ints:
     """Give the number that one spike adds to q: mantissa times 2^exp, floored, times 64 (facts 2).
 
-    In "brian2loihi" it is limited to +-(2^21 - 64). "lava" floors sums, not weights, when the exponent is negative:
-    the emulator does that itself and this function gives the single-spike value.
+    In "brian2loihi" it is limited to +-(2^21 - 64). "lava" floors sums, not weights, when the exponent is
+    negative: the emulator does that itself and this function gives the single-spike value.
     """
     mantissa, exponent = np.broadcast_arrays(np.asarray(m, np.int64), np.asarray(exp, np.int64))
     scaled: NDArray[np.int64] = np.where(

@@ -55,7 +55,7 @@ def build_case() -> Callable[..., LoihiImage]:
     return _build
 
 
-def _build(case: dict[str, Any], compat: Compat) -> LoihiImage:
+def _build(case: dict[str, Any], compat: Compat, *, drop_zeros: bool = False) -> LoihiImage:
     numbers = {g["name"]: i for i, g in enumerate(case["groups"])}
     size = {g["name"]: g["n"] for g in case["groups"]} | {"in": case["n_in"]}
     first: dict[int, int] = {}
@@ -63,7 +63,7 @@ def _build(case: dict[str, Any], compat: Compat) -> LoihiImage:
     for k, conn in enumerate(case["conns"]):
         first[k] = used[conn["dst"]]
         used[conn["dst"]] += size[conn["src"]]
-    cores = tuple(_core(g, case, numbers, first, compat) for g in case["groups"])
+    cores = tuple(_core(g, case, numbers, first, compat, drop_zeros) for g in case["groups"])
     sends = [(k, c) for k, c in enumerate(case["conns"]) if c["src"] == "in"]
     neuron = np.arange(case["n_in"])
     spikes = InputMap(
@@ -75,14 +75,21 @@ def _build(case: dict[str, Any], compat: Compat) -> LoihiImage:
         np.concatenate([first[k] + neuron for k, _ in sends]),
     )
     pops = tuple(
-        PopMap(g["name"], (g["n"],), np.full(g["n"], numbers[g["name"]]), np.arange(g["n"]), np.arange(g["n"]))
+        PopMap(
+            g["name"], (g["n"],), np.full(g["n"], numbers[g["name"]]), np.arange(g["n"]), np.arange(g["n"])
+        )
         for g in case["groups"]
     )
     return LoihiImage(Header(compat=compat, steps=case["T"]), cores, (spikes,), (), pops)
 
 
 def _core(
-    g: dict[str, Any], case: dict[str, Any], numbers: dict[str, int], first: dict[int, int], compat: Compat
+    g: dict[str, Any],
+    case: dict[str, Any],
+    numbers: dict[str, int],
+    first: dict[int, int],
+    compat: Compat,
+    drop_zeros: bool,
 ) -> CoreImage:
     n = g["n"]
     into = [(k, c) for k, c in enumerate(case["conns"]) if c["dst"] == g["name"]]
@@ -112,17 +119,19 @@ def _core(
             "axon_cfg",
             {
                 "dst_core": np.tile([numbers[c["dst"]] for _, c in out], n),
-                "dst_syn_map": (np.array([first[k] for k, _ in out], int) + np.arange(n)[:, None]).reshape(-1),
+                "dst_syn_map": (np.array([first[k] for k, _ in out], int) + np.arange(n)[:, None]).reshape(
+                    -1
+                ),
                 "kind": DISCRETE,
             },
         )
         if out
         else [],
     }
-    return CoreImage(numbers[g["name"]], tables | _synapses(into, compat))
+    return CoreImage(numbers[g["name"]], tables | _synapses(into, compat, drop_zeros))
 
 
-def _synapses(into: list[tuple[int, dict[str, Any]]], compat: Compat) -> dict[str, Any]:
+def _synapses(into: list[tuple[int, dict[str, Any]]], compat: Compat, drop_zeros: bool) -> dict[str, Any]:
     formats, parts = {}, []
     for number, (_, c) in enumerate(into, start=1):
         w = round_mantissa(c["w"], c["bits"], c["sign"], c["w_exp"], compat)
@@ -139,7 +148,10 @@ def _synapses(into: list[tuple[int, dict[str, Any]]], compat: Compat) -> dict[st
     lengths = np.concatenate([np.full(w.shape[0], w.shape[1]) for _, w, _ in parts])
     idx = np.concatenate([np.tile(np.arange(w.shape[1]), w.shape[0]) for _, w, _ in parts])
     mantissa = np.concatenate([w.reshape(-1) for _, w, _ in parts])
-    lists = encode_axon_lists(formats, np.concatenate([[0], np.cumsum(lengths)]), fmt, idx, delay, mantissa)
+    keep = (mantissa != 0) | (not drop_zeros)
+    owner = np.repeat(np.arange(lengths.size), lengths)[keep]
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=lengths.size))])
+    lists = encode_axon_lists(formats, offsets, fmt[keep], idx[keep], delay[keep], mantissa[keep])
     words = [0] + [formats[k].word() for k in sorted(formats)]
     return {
         "syn_fmt": np.array(words, np.uint64),

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmc.passes.map import bounds, decompose
+from nmc.passes.map import bounds, decompose, exact
 from nmc.passes.map.placement import IntArray, Placement, mesh_distance, place
 from nmc.passes.map.quadratic import Quadratic, as_grid, site_classes
 
@@ -104,6 +104,22 @@ def test_no_bound_exceeds_the_brute_force_optimum(
     loose = np.maximum(bounds._star_cuts(weight), bounds._spectral_cuts(weight)) if len(weight) > 1 else None
     assert loose is None or (loose <= bounds.cut_profile(weight)).all()
     assert decompose.pieces_bound(problem, classes, grid, size, 0.1, 0) <= best
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_two_exact_models_agree(seed: int) -> None:
+    traffic, distance = random_traffic(7, 0.4, seed), mesh_distance(3, 2, 2)
+    weight = traffic + traffic.T
+    np.fill_diagonal(weight, 0)
+    problem = Quadratic(weight, distance, np.zeros((7, 12), dtype=np.int64), 0)
+    classes, start, profile = site_classes(problem), np.arange(7), bounds.cut_profile(weight)
+    grid = as_grid(problem, classes)
+    assert grid is not None
+    boxes = bounds.box_bounds(profile, grid)
+    by_box = exact.solve_boxes(problem, classes, grid, profile, boxes, start, 10.0)
+    general = exact.solve_general(problem, classes, bounds.star_matrix(problem), start, 10.0)
+    assert by_box.cost == by_box.bound == general.cost == general.bound
+    assert problem.cost(by_box.site) == by_box.cost
 
 
 def test_a_general_metric_is_solved_to_the_optimum() -> None:

@@ -103,14 +103,18 @@ class Call:
         found = self.arg(index)
         if not isinstance(found, Known):
             state = "missing" if found is None else "computed from the network's input"
-            raise Unsupported(f"its {what} (input {index}) is {state}; only constants are supported", "make it a constant")
+            raise Unsupported(
+                f"its {what} (input {index}) is {state}; only constants are supported", "make it a constant"
+            )
         return found
 
     def array(self, index: int, what: str) -> Array:
         """Give an operand that must be constant."""
         found = self.known(index, what)
         if found.other is not None:
-            raise Unsupported(f"its {what} (input {index}) depends on the batch size", "export with a fixed batch size")
+            raise Unsupported(
+                f"its {what} (input {index}) depends on the batch size", "export with a fixed batch size"
+            )
         return found.array
 
     def optional(self, index: int, what: str) -> Array | None:
@@ -128,7 +132,9 @@ class Call:
         sample = array[(0,) * array.ndim] if repeats(array) else array
         bad = int(np.count_nonzero(~np.isfinite(sample)))
         if bad:
-            raise Unsupported(f"its {what} has {bad:,} NaN or infinite elements", "train or export the model again")
+            raise Unsupported(
+                f"its {what} has {bad:,} NaN or infinite elements", "train or export the model again"
+            )
 
     def const(self, index: int | str, array: Array) -> Const:
         """Make a constant, named after input `index` or after the node's first output plus a suffix."""
@@ -136,7 +142,7 @@ class Call:
         return self.net.consts.get(name, array)
 
     def emit(self, make: Callable[..., Op], suffix: str = "", *, output: int = 0, **fields: Any) -> Value:
-        """Append an op; its result is named after output `output` of the node, plus a suffix for inner ones."""
+        """Append an op; its result is named after an output of the node, plus a suffix for inner ones."""
         base = self.node.outputs[output] or f"{self.node.name}.{output}"
         name = self.net.names.fresh(f"{base}.{suffix}" if suffix else base)
         return self.net.add(make(out=name, loc=self.loc, **fields))
@@ -147,7 +153,7 @@ class Call:
         return output < len(outputs) and bool(outputs[output]) and self.net.graph.uses(outputs[output]) > 0
 
     def sole_producer(self, index: int, op_type: str) -> Op | None:
-        """Give the op of the `op_type` node that defines operand `index`, when nothing else uses that tensor."""
+        """Give the op of the `op_type` node that defines operand `index`, if nothing else uses the tensor."""
         name = self.node.inputs[index]
         producer = self.net.graph.producer.get(name)
         alone = producer is not None and producer.op_type == op_type and self.net.graph.uses(name) == 1
@@ -163,5 +169,7 @@ class Call:
 def spatial(value: Value) -> Ints:
     """Give the extents behind the channels."""
     if len(value.shape) < 2:
-        raise Unsupported(f"its operand has the shape {value.shape} per sample; channels and space are needed")
+        raise Unsupported(
+            f"its operand has the shape {value.shape} per sample; channels and space are needed"
+        )
     return value.shape[1:]

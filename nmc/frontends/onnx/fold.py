@@ -1,7 +1,7 @@
 """Constant folding: operators whose inputs are all known, computed with numpy.
 
-Arrays of one repeated value are kept as stride-0 broadcasts, so that the weights of a model that fills them with
-ConstantOfShape cost nothing. `Folder` bounds the memory that all folding together may take.
+Arrays of one repeated value are kept as stride-0 broadcasts, so that the weights of a model that fills them
+with ConstantOfShape cost nothing. `Folder` bounds the memory that all folding together may take.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ class Folder:
             return tuple(Known(array) for array in first)
         second = self._compute(node, [_other(known) for known in args])
         return tuple(
-            Known(one) if _equal(one, two) else Known(one, two) for one, two in zip(first, second, strict=True)
+            Known(one) if _equal(one, two) else Known(one, two)
+            for one, two in zip(first, second, strict=True)
         )
 
     def _compute(self, node: Node, args: Args) -> tuple[Array, ...]:
@@ -80,7 +81,9 @@ class Folder:
                     self._spend(rule.bound(node, args))
                 found = rule.run(node, args)
         except (ValueError, IndexError, TypeError, ArithmeticError, MemoryError) as error:
-            raise Unsupported(f"its constant inputs do not fit it: {error}", "check the model with onnx.checker") from None
+            raise Unsupported(
+                f"its constant inputs do not fit it: {error}", "check the model with onnx.checker"
+            ) from None
         outputs = found if isinstance(found, tuple) else (np.asarray(found),)
         if rule.bound is None:
             self._spend(sum(array.size for array in outputs if _is_new(array, args)))
@@ -383,7 +386,9 @@ def _reduce(function: Callable[..., Any]) -> Rule:
         axes = axes_of(node, args, 1, data.ndim)
         if axes is None and node.integer("noop_with_empty_axes", 0):
             return data
-        return np.asarray(function(data, axis=axes, keepdims=bool(node.integer("keepdims", 1)))).astype(data.dtype)
+        return np.asarray(function(data, axis=axes, keepdims=bool(node.integer("keepdims", 1)))).astype(
+            data.dtype
+        )
 
     return Rule(run, lambda node, args: _need(args, 0).size)
 
@@ -423,8 +428,8 @@ _UNARY: dict[str, Callable[..., Any]] = {
 _BINARY: dict[str, Callable[..., Any]] = {
     "Add": np.add, "And": np.logical_and, "Div": _divide, "Equal": np.equal, "Greater": np.greater,
     "Less": np.less, "Max": lambda *items: np.max(np.broadcast_arrays(*items), axis=0),
-    "Min": lambda *items: np.min(np.broadcast_arrays(*items), axis=0), "Mul": np.multiply, "Or": np.logical_or,
-    "Pow": _power, "Sub": np.subtract, "Sum": _sum_all, "Where": np.where,
+    "Min": lambda *items: np.min(np.broadcast_arrays(*items), axis=0), "Mul": np.multiply,
+    "Or": np.logical_or, "Pow": _power, "Sub": np.subtract, "Sum": _sum_all, "Where": np.where,
 }  # fmt: skip
 
 FOLDABLE = MappingProxyType(

@@ -58,7 +58,10 @@ def read_window(node: Node, space: Ints, kernel: Ints) -> Window:
     if len(kernel) != count:
         raise Unsupported(f"a window of {len(kernel)} axes over {count} spatial axes")
     ones = (1,) * count
-    stride, dilation = node.integers("strides", ones, count=count), node.integers("dilations", ones, count=count)
+    stride, dilation = (
+        node.integers("strides", ones, count=count),
+        node.integers("dilations", ones, count=count),
+    )
     if min((*kernel, *stride, *dilation)) < 1:
         raise Unsupported(f"kernel {kernel}, strides {stride} and dilations {dilation} must be positive")
     reach = tuple(d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True))
@@ -86,7 +89,7 @@ def _pads(node: Node, space: Ints, stride: Ints, reach: Ints) -> Ints:
 
 
 def _ceil_extra(space: Ints, stride: Ints, reach: Ints, pad: Ints) -> Ints:
-    """Room for the last window of each axis, unless it would begin in the padding (ONNX operator AveragePool)."""
+    """Room for the last window of each axis, unless it begins in the padding (ONNX operator AveragePool)."""
     count, extra = len(space), []
     for axis, extent in enumerate(space):
         before, after = pad[axis], pad[count + axis]

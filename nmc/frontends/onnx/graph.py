@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from heapq import heappop, heappush
 
 from nmc.frontends.onnx.node import Node
 from nmc.ir.diagnostics import Diagnostic
@@ -68,22 +69,27 @@ class Graph:
 
     def uses(self, name: str) -> int:
         """How often a tensor is read, as a graph output too."""
-        return len(self.readers.get(name, ())) + self.outputs.count(name)
+        return len(self.readers.get(name, ())) + self._asked[name]
+
+    @cached_property
+    def _asked(self) -> Counter[str]:
+        return Counter(self.outputs)
 
     @cached_property
     def order(self) -> tuple[Node, ...]:
-        """The live nodes, producers first, those on or behind a cycle left out; file order where it is free."""
+        """The live nodes, producers first, else in file order; without those on or behind a cycle."""
         waiting = {node.index: self._missing(node) for node in self.live}
-        ready = [node for node in self.live if not waiting[node.index]]
+        ready = [node.index for node in self.live if not waiting[node.index]]
         order: list[Node] = []
-        for node in ready:
+        while ready:
+            node = self.nodes[heappop(ready)]
             order.append(node)
             for name in dict.fromkeys(filter(None, node.outputs)):
                 for reader in dict.fromkeys(item.index for item in self.readers.get(name, ())):
                     if name in waiting[reader]:
                         waiting[reader].discard(name)
                         if not waiting[reader]:
-                            ready.append(self.nodes[reader])
+                            heappush(ready, reader)
         return tuple(order)
 
     def _missing(self, node: Node) -> set[str]:

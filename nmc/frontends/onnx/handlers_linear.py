@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -11,8 +12,8 @@ from nmc.frontends.onnx.fold import Array, cheap_map
 from nmc.frontends.onnx.geometry import read_window
 from nmc.frontends.onnx.node import Unsupported
 from nmc.frontends.onnx.table import Handler
-from nmc.ir.ops import ann
 from nmc.ir.op import Value
+from nmc.ir.ops import ann
 
 
 def conv(call: Call) -> Value:
@@ -20,7 +21,9 @@ def conv(call: Call) -> Value:
     data, weight = call.value(), call.weight(1, "kernel")
     space = spatial(data)
     if len(space) > 2:
-        raise Unsupported(f"a convolution over {len(space)} axes", "only 1-d and 2-d convolutions are supported")
+        raise Unsupported(
+            f"a convolution over {len(space)} axes", "only 1-d and 2-d convolutions are supported"
+        )
     if weight.ndim != len(space) + 2:
         raise Unsupported(f"a kernel of shape {weight.shape} over {len(space)} spatial axes")
     kernel = weight.shape[2:]
@@ -52,8 +55,7 @@ def gemm(call: Call) -> Value:
         weight = weight.T
     bias = None
     if call.arg(2) is not None:
-        bias = _row(call.weight(2, "bias C"), weight.shape[0])
-        bias = call.const(2, _times(bias, beta))
+        bias = call.const(2, _times(_row(call.weight(2, "bias C"), weight.shape[0]), beta))
     return call.emit(ann.Dense, data=data, weight=call.const(1, _times(weight, alpha)), bias=bias)
 
 
@@ -68,17 +70,22 @@ def _row(array: Array, size: int) -> Array:
     if array.ndim == 2 and array.shape[0] == 1:
         array = array[0]
     if array.ndim > 1 or array.shape not in ((), (1,), (size,)):
-        raise Unsupported(f"its bias of shape {array.shape} is not one row of {size}", "use one bias an output")
+        raise Unsupported(
+            f"its bias of shape {array.shape} is not one row of {size}", "use one bias an output"
+        )
     return np.broadcast_to(array, (size,))
 
 
 def matmul(call: Call) -> Value:
     """Convert MatMul with a constant right-hand side."""
     if not isinstance(call.arg(0), Value):
-        raise Unsupported("its left operand is a constant", "transpose the product, so that the constant is on the right")
+        raise Unsupported(
+            "its left operand is a constant", "transpose the product, so that the constant is on the right"
+        )
     if isinstance(call.arg(1), Value):
         raise Unsupported(
-            "both operands depend on the network's input", "a product of two activations has no synaptic weights"
+            "both operands depend on the network's input",
+            "a product of two activations has no synaptic weights",
         )
     data, weight = call.value(), call.weight(1, "right operand")
     if weight.ndim != 2:
@@ -120,14 +127,23 @@ def batch_norm(call: Call) -> Value:
             raise Unsupported(f"its {name} has the shape {array.shape}, the operand {data.shape[0]} channels")
     if not float(arrays[3].min(initial=0)) + eps > 0:
         raise Unsupported(f"a variance of {arrays[3].min(initial=0)} plus epsilon {eps} is not positive")
-    consts = {name: call.const(index + 1, array) for index, (name, array) in enumerate(zip(names, arrays, strict=True))}
+    consts: dict[str, Any] = {
+        name: call.const(index + 1, array)
+        for index, (name, array) in enumerate(zip(names, arrays, strict=True))
+    }
     return call.emit(ann.BatchNorm, data=data, eps=eps, **consts)
 
 
 _CONV_ATTRS = "auto_pad dilations group kernel_shape pads strides"
 
 HANDLERS = (
-    Handler("Conv", conv, (2, 3), _CONV_ATTRS, "1-d and 2-d, constant kernel; groups, dilations, all kinds of padding."),
+    Handler(
+        "Conv",
+        conv,
+        (2, 3),
+        _CONV_ATTRS,
+        "1-d and 2-d, constant kernel; groups, dilations, all kinds of padding.",
+    ),
     Handler("Gemm", gemm, (2, 3), "alpha beta transA transB", "Constant B and C (one row); transA=0."),
     Handler("MatMul", matmul, (2, 2), "", "Constant matrix on the right; a following Add becomes the bias."),
     Handler(

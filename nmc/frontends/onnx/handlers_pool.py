@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from nmc.frontends.onnx.call import Call, spatial
 from nmc.frontends.onnx.fold import axes_of
 from nmc.frontends.onnx.geometry import check_reach, read_window
@@ -66,7 +68,7 @@ def global_max_pool(call: Call) -> Value:
     return call.emit(ann.MaxPool, data=data, **_full(spatial(data)))
 
 
-def _full(kernel: Ints) -> dict[str, Ints]:
+def _full(kernel: Ints) -> dict[str, Any]:
     ones = (1,) * len(kernel)
     return {"kernel": kernel, "stride": ones, "pad": (0,) * (2 * len(kernel)), "dilation": ones}
 
@@ -94,8 +96,20 @@ def reduce_mean(call: Call) -> Value:
 _WINDOW = "auto_pad ceil_mode dilations kernel_shape pads strides"
 
 HANDLERS = (
-    Handler("AveragePool", average_pool, (1, 1), f"{_WINDOW} count_include_pad", "All kinds of padding, ceil_mode."),
-    Handler("MaxPool", max_pool, (1, 1), f"{_WINDOW} storage_order", "All kinds of padding, ceil_mode; no Indices."),
+    Handler(
+        "AveragePool",
+        average_pool,
+        (1, 1),
+        f"{_WINDOW} count_include_pad",
+        "All kinds of padding, ceil_mode.",
+    ),
+    Handler(
+        "MaxPool",
+        max_pool,
+        (1, 1),
+        f"{_WINDOW} storage_order",
+        "All kinds of padding, ceil_mode; no Indices.",
+    ),
     Handler("GlobalAveragePool", global_average_pool, (1, 1), "", "Any spatial axes."),
     Handler("GlobalMaxPool", global_max_pool, (1, 1), "", "Any spatial axes."),
     Handler("ReduceMean", reduce_mean, (1, 2), "axes keepdims noop_with_empty_axes", "Over spatial axes."),

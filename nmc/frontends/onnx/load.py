@@ -25,7 +25,7 @@ def read_model(path: Path, max_bytes: int = MAX_BYTES) -> ModelProto:
     NmcError
         E0303 when there is no such file, it is too large, or not ONNX.
     """
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     from onnx import load_model_from_string
 
     raw = _read_bytes(path, max_bytes)
@@ -55,7 +55,9 @@ def _read_bytes(path: Path, max_bytes: int) -> bytes:
             )
         return path.read_bytes()
     except (OSError, ValueError) as error:
-        raise fail("E0303", f"cannot be read: {error}", where=path.name, hint="check path and permissions") from None
+        raise fail(
+            "E0303", f"cannot be read: {error}", where=path.name, hint="check path and permissions"
+        ) from None
 
 
 def opset_of(model: ModelProto, where: str) -> int:

@@ -121,7 +121,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Opaque:
-    """An attribute value that cannot be had: a subgraph, a sparse tensor, or a broken one; `error` says why."""
+    """An attribute value that cannot be had (a subgraph, a sparse or broken tensor); `error` says why."""
 
     error: Unsupported
 
@@ -133,11 +133,24 @@ def _bounded(key: str, number: int) -> int:
 
 
 def read_node(index: int, proto: NodeProto, opset: int, reader: TensorReader) -> Node:
-    """Convert one node; never fails on its content (broken attributes become `Opaque`)."""
-    name = proto.name or f"{proto.op_type}#{index}"
-    domain = "" if proto.domain == "ai.onnx" else proto.domain
-    attrs = {entry.name: _read_attr(entry, reader) for entry in proto.attribute}
-    return Node(index, name, proto.op_type, domain, tuple(proto.input), tuple(proto.output), attrs, opset)
+    """Convert one node; broken attributes become `Opaque`."""
+    op_type, domain = utf8(proto.op_type), utf8(proto.domain)
+    name = utf8(proto.name) or f"{op_type}#{index}"
+    domain = "" if domain == "ai.onnx" else domain
+    attrs = {utf8(entry.name): _read_attr(entry, reader) for entry in proto.attribute}
+    inputs, outputs = tuple(map(utf8, proto.input)), tuple(map(utf8, proto.output))
+    return Node(index, name, op_type, domain, inputs, outputs, attrs, opset)
+
+
+def utf8(field: str | bytes) -> str:
+    """Give a string of a message; protobuf gives bytes where it is not UTF-8.
+
+    Raises
+    ------
+    UnicodeDecodeError
+        For those.
+    """
+    return field.decode() if isinstance(field, bytes) else field
 
 
 def _read_attr(entry: AttributeProto, reader: TensorReader) -> Any:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nmc.frontends.onnx.node import Unsupported
+from nmc.frontends.onnx.node import Unsupported, utf8
 
 if TYPE_CHECKING:
     from onnx import TensorProto
@@ -24,6 +24,9 @@ MAX_RANK = 32
 
 BFLOAT16 = 16
 
+#: TensorProto.DataType numbers of FLOAT, FLOAT16, DOUBLE and BFLOAT16, which activations may have.
+FLOAT_CODES = (1, 10, 11, BFLOAT16)
+
 #: TensorProto.DataType (onnx.proto) -> numpy type. BFLOAT16 is stored as its upper half of a float32.
 DTYPES = {
     1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool",
@@ -33,8 +36,8 @@ DTYPES = {
 #: The field that holds the elements when `raw_data` does not (onnx.proto, comments of TensorProto).
 _FIELDS = {
     1: "float_data", 2: "int32_data", 3: "int32_data", 4: "int32_data", 5: "int32_data", 6: "int32_data",
-    7: "int64_data", 9: "int32_data", 10: "int32_data", 11: "double_data", 12: "uint64_data", 13: "uint64_data",
-    BFLOAT16: "int32_data",
+    7: "int64_data", 9: "int32_data", 10: "int32_data", 11: "double_data", 12: "uint64_data",
+    13: "uint64_data", BFLOAT16: "int32_data",
 }  # fmt: skip
 
 
@@ -82,7 +85,8 @@ class TensorReader:
         code = tensor.data_type
         if code not in DTYPES:
             raise Unsupported(
-                f"its element type {_type_name(code)} is not supported", "store the weights as float32 or float16"
+                f"its element type {_type_name(code)} is not supported",
+                "store the weights as float32 or float16",
             )
         shape = _checked_shape(tuple(tensor.dims))
         stored = np.dtype(DTYPES[code]).newbyteorder("<")
@@ -101,13 +105,15 @@ class TensorReader:
             return np.frombuffer(tensor.raw_data, stored, count)
         field = getattr(tensor, _FIELDS[code])
         _same(len(field), count, "elements")
-        wide = np.asarray(field, {"float_data": "<f4", "double_data": "<f8", "uint64_data": "<u8"}.get(_FIELDS[code], "<i8"))
+        wide = np.asarray(
+            field, {"float_data": "<f4", "double_data": "<f8", "uint64_data": "<u8"}.get(_FIELDS[code], "<i8")
+        )
         if code in (10, BFLOAT16):
             return wide.astype("<u2").view(stored)
         return wide.astype(stored)
 
     def _external(self, tensor: TensorProto, stored: np.dtype[Any], count: int) -> Array:
-        entries = {entry.key: entry.value for entry in tensor.external_data}
+        entries = {utf8(entry.key): utf8(entry.value) for entry in tensor.external_data}
         path = self._inside(entries.get("location", ""))
         offset = _number(entries, "offset", 0)
         need = count * stored.itemsize
@@ -131,11 +137,12 @@ class TensorReader:
             raise BadExternalData(f"its external data {location!r} are not inside the model's folder", hint)
         try:
             path = (self.folder / location).resolve()
+            inside, exists = path.is_relative_to(self.folder.resolve()), path.is_file()
         except (OSError, RuntimeError) as error:
-            raise BadExternalData(f"its external data {location!r} cannot be found: {error}", hint) from None
-        if not path.is_relative_to(self.folder.resolve()):
+            raise BadExternalData(f"its external data cannot be found: {error}", hint) from None
+        if not inside:
             raise BadExternalData(f"its external data {location!r} link to outside the model's folder", hint)
-        if not path.is_file():
+        if not exists:
             raise BadExternalData(f"its external data file {location!r} does not exist", hint)
         return path
 
@@ -143,7 +150,7 @@ class TensorReader:
 def _type_name(code: int) -> str:
     from onnx import TensorProto
 
-    names = {value: key for key, value in TensorProto.DataType.items()}
+    names: dict[int, str] = {value: key for key, value in TensorProto.DataType.items()}
     return names.get(code, f"number {code}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nmc.ir.diagnostics import Diagnostic, NmcError
 from nmc.targets.loihi.layout import MAX_CX, Compat, CoreImage, Ints, active_compartments
@@ -154,8 +155,8 @@ def _check_stacks(cx: Ints, prof: dict[str, Ints], where: str) -> list[Diagnosti
     return _tell(rules, cx, where)
 
 
-def _tell(rules: tuple[tuple[object, str, str], ...], cx: Ints, where: str) -> list[Diagnostic]:
-    found = ((np.flatnonzero(mask), code, text) for mask, code, text in rules)  # type: ignore[call-overload]
+def _tell(rules: tuple[tuple[NDArray[np.bool_], str, str], ...], cx: Ints, where: str) -> list[Diagnostic]:
+    found = ((np.flatnonzero(mask), code, text) for mask, code, text in rules)
     return [
         Diagnostic(code, f"{text} (compartment {cx[bad[0]]}, {bad.size} in all)", where=where)
         for bad, code, text in found

@@ -1,4 +1,4 @@
-"""One step of one core: synaptic accumulator, u, v, threshold and refractory counter (facts 2), for many samples."""
+"""One step of one core: synaptic accumulator, u, v, threshold and refractory counter (facts 2), batched."""
 
 from __future__ import annotations
 
@@ -17,17 +17,31 @@ UNLIMITED = 1 << 50
 
 
 class CoreKernels:
-    """The synapses of a core in the form that multiplies; shared by all batches."""
+    """The synapses of a core in the form that multiplies; shared by all batches.
 
-    def __init__(self, program: CoreProgram, compat: Compat, method: Method) -> None:
+    Parameters
+    ----------
+    program : CoreProgram
+    compat, method : see `Emulator`
+    room : int
+        Entries that dense matrices may take; `dense_entries` tells how many they took.
+    """
+
+    def __init__(self, program: CoreProgram, compat: Compat, method: Method, room: int) -> None:
         self.program = program
         self.compat = compat
         self.method = method
         self.dtypes = tuple(sum_dtype(bound, method) for bound in program.bounds)
-        self.groups: tuple[tuple[Matrix, ...], ...] = tuple(
-            tuple(make_matrix(k, dtype, method) for k in group)
-            for group, dtype in zip(program.groups, self.dtypes, strict=True)
-        )
+        self.dense_entries = 0
+        groups: list[tuple[Matrix, ...]] = []
+        for group, dtype in zip(program.groups, self.dtypes, strict=True):
+            matrices = []
+            for kernel in group:
+                matrix = make_matrix(kernel, dtype, method, room - self.dense_entries)
+                self.dense_entries += 0 if matrix.dense is None else matrix.dense.size
+                matrices.append(matrix)
+            groups.append(tuple(matrices))
+        self.groups = tuple(groups)
         cx = program.cx
         limited = compat in ("nmc", "nengo-loihi")
         q_max = 64 * sum((b >> g[0].shift) + 1 for b, g in zip(program.bounds, program.groups, strict=True))
@@ -113,6 +127,7 @@ class CoreState:
     def _read_accumulator(self, t: int) -> Ints | None:
         """Give q of this step (None for all 0) and clear its slot."""
         q: Ints | None = None
+        part: Ints
         for group, ring, dirty in zip(self.kernels.groups, self._rings, self._dirty, strict=True):
             slot = t % len(ring)
             if not dirty[slot]:
@@ -122,11 +137,12 @@ class CoreState:
             dirty[slot] = False
             part >>= group[0].source.shift
             part <<= 6
-            q = part if q is None else q + part
+            if q is None:
+                q = part
+            else:
+                q += part
         if q is not None and self.kernels.wrap_q:
-            q += Q_WRAP
-            q &= 2 * Q_WRAP - 1
-            q -= Q_WRAP
+            _wrap(q, Q_WRAP)
         return q
 
     def _join_and_clip(self) -> None:
@@ -158,7 +174,7 @@ class CoreState:
 
 
 def _decay(x: Ints, keep: int | Ints, scratch: Ints) -> None:
-    """x <- sgn(x) * ((|x| * keep) >> 12), in place: a floor shift after adding 4095 to negative products."""
+    """Take x to sgn(x) * ((|x| * keep) >> 12), in place: floor after adding 4095 to negatives."""
     if isinstance(keep, int) and keep == 4096:
         return
     if isinstance(keep, int) and keep == 0:
@@ -178,6 +194,11 @@ def _wrap_u(u: Ints, compat: Compat) -> None:
         u &= 2 * U_WRAP - 1
         np.subtract(U_WRAP, u, out=u)
         return
-    u += U_WRAP
-    u &= 2 * U_WRAP - 1
-    u -= U_WRAP
+    _wrap(u, U_WRAP)
+
+
+def _wrap(x: Ints, half: int) -> None:
+    """Wrap into -half .. half-1, in place."""
+    x += half
+    x &= 2 * half - 1
+    x -= half

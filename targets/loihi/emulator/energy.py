@@ -26,8 +26,8 @@ class EventCounts:
     samples, steps : int
     cores : core numbers
     spikes : spikes that compartments fired
-    synaptic_events : (cores, 3): synapses read, in dense entries, sparse entries, shared (population) in-axons
-    axon_in : spike messages that in-axons received
+    synaptic_events : (cores, 3): synapses read, in dense entries, sparse entries, shared (population)
+    in-axons axon_in : spike messages that in-axons received
     messages : spike messages sent
     host_messages : spikes that the host injected, by receiving core
     neuron_updates : compartment updates
@@ -127,10 +127,11 @@ class EnergyReport:
     Attributes
     ----------
     synapse, soma, network : float
-        Parts as SANA-FE names them: synapses read; accesses, updates and spikes of neurons; messages and hops.
+        Parts as SANA-FE names them: synapses read; accesses, updates and spikes of neurons; messages and
+        hops.
     time_s : float
-        Busy time of the busiest core plus one barrier per step, all samples one after the other. It is a lower bound:
-        the busiest core may change from step to step, and traffic jams are not modelled.
+        Busy time of the busiest core plus one barrier per step, all samples one after the other. It is a
+        lower bound: the busiest core may change from step to step, and traffic jams are not modelled.
     """
 
     synapse: float

@@ -1,7 +1,8 @@
 """The Loihi emulator: runs an image on batches of inputs, bit exact (facts 2), and counts events.
 
-In row t a core integrates what the host injected in row t and what other cores sent in row t-1, each plus its synaptic
-delay; so a spike of row t arrives in row t+1+delay. Arrays have neurons first and samples last inside the engine.
+In row t a core integrates what the host injected in row t and what other cores sent in row t-1, each plus its
+synaptic delay; so a spike of row t arrives in row t+1+delay. Arrays have neurons first and samples last
+inside the engine.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from nmc.ir.diagnostics import Diagnostic, NmcError, fail
 from nmc.targets.loihi.emulator.corestep import CoreKernels, CoreState
 from nmc.targets.loihi.emulator.energy import EventCounts, Tally
 from nmc.targets.loihi.emulator.inputs import Injection, bias_mantissas, check_inputs, injections
-from nmc.targets.loihi.emulator.kernels import Method, as_slice
+from nmc.targets.loihi.emulator.kernels import DENSE_BUDGET, Method, as_slice
 from nmc.targets.loihi.emulator.load import Program, load
 from nmc.targets.loihi.layout import Ints, LoihiImage
 
@@ -85,7 +86,11 @@ class Emulator:
         self.image = image
         self.program: Program = load(image)
         compat = self.program.compat
-        self._kernels = tuple(CoreKernels(core, compat, method) for core in self.program.cores)
+        self._kernels: list[CoreKernels] = []
+        room = DENSE_BUDGET
+        for core in self.program.cores:
+            self._kernels.append(CoreKernels(core, compat, method, room))
+            room -= self._kernels[-1].dense_entries
         self._links = tuple((link, as_slice(link.cx), as_slice(link.row)) for link in self.program.links)
 
     def run(
@@ -115,8 +120,8 @@ class Emulator:
         Raises
         ------
         NmcError
-            E0540 for inputs or probes that do not match the image, E0541 for an overflow that only compat mode
-            brian2loihi allows.
+            E0540 for inputs or probes that do not match the image, E0541 for an overflow that only compat
+            mode brian2loihi allows.
         """
         count = self.image.header.steps if steps is None else steps
         arrays, samples = check_inputs(self.image, inputs, count)

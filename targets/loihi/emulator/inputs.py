@@ -22,8 +22,8 @@ def check_inputs(
     Raises
     ------
     NmcError
-        E0540 for missing or unknown names, wrong shapes, numbers of samples that differ, NaN, spikes that are not 0
-        or 1.
+        E0540 for missing or unknown names, wrong shapes, numbers of samples that differ, NaN, spikes that are
+        not 0 or 1.
     """
     names = {m.name for m in image.inputs}
     problems = [_error(f"the image has no input {n!r}") for n in inputs if n not in names]
@@ -75,21 +75,21 @@ class Injection:
     core : position of the core
     index, row : what goes where
     spikes : uint8 (steps, inputs, samples)
-    repeats : some row appears more than once
+    repeats : the rows again when some row appears more than once, else None
     """
 
     core: int
     index: slice | Ints
     row: slice | Ints
     spikes: NDArray[np.uint8]
-    repeats: bool
+    repeats: Ints | None
 
     def send(self, x: NDArray[np.float32], t: int) -> int:
         """Add the spikes of step `t` to the in-axon rows `x`; gives their number."""
         part = self.spikes[t][self.index]
         sent = int(np.count_nonzero(part))
-        if sent and self.repeats:
-            np.add.at(x, self.row, part)
+        if sent and self.repeats is not None:
+            np.add.at(x, self.repeats, part)
         elif sent:
             x[self.row] += part
         return sent
@@ -102,8 +102,6 @@ def injections(m: SpikeInput, x: NDArray[np.generic]) -> list[Injection]:
     for core in np.unique(m.core):
         mine = m.core == core
         row = m.row[mine]
-        repeats = np.unique(row).size < row.size
-        result.append(
-            Injection(int(core), as_slice(m.index[mine]), row if repeats else as_slice(row), spikes, repeats)
-        )
+        repeats = row if np.unique(row).size < row.size else None
+        result.append(Injection(int(core), as_slice(m.index[mine]), as_slice(row), spikes, repeats))
     return result

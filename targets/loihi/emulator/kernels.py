@@ -7,7 +7,7 @@ below 2^24 in float32, else below 2^53 in float64. Arrays have neurons first and
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -16,13 +16,17 @@ from nmc.targets.loihi.emulator.load import Kernel
 from nmc.targets.loihi.layout import Ints
 
 Method = Literal["auto", "gemm", "scatter", "int64"]
-Numbers = NDArray[np.float32] | NDArray[np.float64] | NDArray[np.int64]
-# Measured on one core: seconds of a multiply-add in a product and of one scattered event. Only speed depends on it.
+Numbers = NDArray[Any]
+# Measured on one core: seconds of a multiply-add in a product and of one scattered event. Only speed depends
+# on it.
 SECONDS_PER_MAC = 4e-11
 SECONDS_PER_EVENT = 1.5e-8
 # Below this share of non-zero entries no dense matrix is kept.
 MIN_DENSITY = 1 / 256
 MAX_DENSE_ENTRIES = 1 << 24
+# Bounds of memory: entries of all dense matrices of an image, events that one scatter call takes at once.
+DENSE_BUDGET = 1 << 27
+SCATTER_EVENTS = 1 << 21
 
 
 def as_slice(index: Ints) -> slice | Ints:
@@ -71,10 +75,11 @@ class Matrix:
         active = np.flatnonzero(arrivals[self.rows])
         if not active.size:
             return False
-        if self.dense is None or (
-            method != "gemm" and method != "int64" and self._scatter_wins(arrivals, active, spikes)
-        ):
-            self._scatter(target, spikes, self.rows[active])
+        if self.dense is None or (method == "auto" and self._scatter_wins(arrivals, active, spikes)):
+            events = np.cumsum(arrivals[self.rows[active]] * self.fan_out[active])
+            cuts = np.flatnonzero(np.diff(events // SCATTER_EVENTS)) + 1
+            for rows in np.split(self.rows[active], cuts):
+                self._scatter(target, spikes, rows)
             return True
         x = spikes[as_slice(self.rows[active])].astype(self.dense.dtype, copy=False)
         weights = self.dense if active.size == self.rows.size else self.dense[active]
@@ -84,7 +89,7 @@ class Matrix:
     def _scatter_wins(self, arrivals: Ints, active: Ints, spikes: NDArray[np.float32]) -> bool:
         events = int(arrivals[self.rows[active]] @ self.fan_out[active])
         macs = active.size * self.cols.size * spikes.shape[1]
-        return events * SECONDS_PER_EVENT < macs * SECONDS_PER_MAC
+        return bool(events * SECONDS_PER_EVENT < macs * SECONDS_PER_MAC)
 
     def _scatter(self, target: Numbers, spikes: NDArray[np.float32], rows: Ints) -> None:
         """Add event by event (bincount sums in float64, exact below 2^53)."""
@@ -108,14 +113,14 @@ def sum_dtype(bound: int, method: Method) -> DTypeLike:
     return np.float32 if bound < 1 << 24 else np.float64
 
 
-def make_matrix(kernel: Kernel, dtype: DTypeLike, method: Method) -> Matrix:
-    """Prepare a kernel; a dense copy is made unless it would be nearly empty or huge."""
+def make_matrix(kernel: Kernel, dtype: DTypeLike, method: Method, room: int) -> Matrix:
+    """Prepare a kernel; a dense copy is made unless it is nearly empty, huge or over `room` entries."""
     fan_out = np.diff(kernel.indptr)
     rows = np.flatnonzero(fan_out)
     cols = np.unique(kernel.cols).astype(np.int64)
     size = rows.size * cols.size
     wanted = method in ("gemm", "int64") or (
-        method == "auto" and kernel.cols.size >= size * MIN_DENSITY and size <= MAX_DENSE_ENTRIES
+        method == "auto" and kernel.cols.size >= size * MIN_DENSITY and size <= min(MAX_DENSE_ENTRIES, room)
     )
     dense = _dense(kernel, fan_out[rows], cols, dtype) if wanted else None
     return Matrix(kernel.delay, rows, cols, dense, kernel, fan_out[rows])

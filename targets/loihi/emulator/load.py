@@ -18,7 +18,6 @@ from nmc.targets.loihi.layout import (
     EMPTY,
     MAX_CHIPS,
     MAX_CX,
-    MAX_WORDS_PER_AXON,
     POP16,
     POP32,
     TABLES,
@@ -33,6 +32,7 @@ from nmc.targets.loihi.weights import effective_weight
 
 # Bounds for untrusted images.
 MAX_TOTAL_SYNAPSES = 1 << 26
+MAX_TOTAL_ROWS = 1 << 22
 MAX_CORE_MESSAGES = 1 << 20
 MAX_TOTAL_MESSAGES = 1 << 24
 Rule = tuple[NDArray[np.bool_], str, str]
@@ -142,7 +142,7 @@ def load(image: LoihiImage) -> Program:
     """
     problems = _check_header(image)
     decoded: list[_Decoded] = []
-    room = MAX_TOTAL_SYNAPSES
+    room, rows = MAX_TOTAL_SYNAPSES, MAX_TOTAL_ROWS
     for core in image.cores:
         try:
             one = _decode_core(core, image.header.compat)
@@ -151,8 +151,9 @@ def load(image: LoihiImage) -> Program:
             continue
         decoded.append(one)
         room -= int(one.synapse_kinds.sum())
-        if room < 0:
-            text = f"the image holds more than {MAX_TOTAL_SYNAPSES:,} synapses"
+        rows -= one.axons.axon.size
+        if min(room, rows) < 0:
+            text = f"the image holds over {MAX_TOTAL_SYNAPSES:,} synapses or {MAX_TOTAL_ROWS:,} in-axon rows"
             raise NmcError([*problems, Diagnostic("E0531", text)])
     if problems:
         raise NmcError(problems)

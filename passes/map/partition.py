@@ -1,0 +1,227 @@
+"""Share the neurons out among cores: boxes of populations, under every limit of a core."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import ceil
+from typing import Any
+
+from nmc.ir.diagnostics import Diagnostic, DoesNotFit, fail
+from nmc.ir.loc import fuse
+from nmc.ir.module import Module
+from nmc.ir.op import Op, Span
+from nmc.ir.ops.mapped import HOST, Neurons, Route, Synapses
+from nmc.ir.target import Box, Demand, Target, resolve
+from nmc.passes.base import Pass
+from nmc.passes.map.tiling import best_tiling, excesses, smallest_box
+
+#: What may be done about each limit, in the order of how often it helps.
+_REMEDIES = {
+    "in_axons": "pool or use a stride before this layer, or insert a smaller layer (a fan-in tree)",
+    "synapse_words": "prune, use fewer weight bits (loihi-legalize{bits=4}), pool, or use a stride before this layer",
+    "out_axon_words": "fewer targets a neuron: pool, or make the following layer smaller",
+    "words_per_axon": "fewer weight bits or fewer targets a neuron",
+    "synapse_formats": "fewer projections onto one population",
+    "compartments": "fewer neurons, or shorter delays",
+}
+
+
+@dataclass(frozen=True)
+class Partition(Pass, name="partition", takes="snn", gives="mapped"):
+    """Cut populations into boxes that fit cores under every limit, and put boxes together where they fit.
+
+    Targets are cut before their sources, because what a source must send depends on where its targets are. The
+    tiling with the fewest boxes is taken, among those the one with the fewest in-axons; then boxes share a core
+    first-fit where all limits and shared registers allow. A network that cannot fit is refused before anything is
+    built, with every binding limit.
+
+        before: %2 = loihi.lif(_, %2.x, ...) : spikes<8x28x28>
+        after:  %2.p0 = map.neurons(%2) {box=[0:8, 0:2, 0:28], core=0, slots=0:896} : pop<8x2x28>
+                map.synapses(%x.p0, %2.p0, %2.x)
+                map.route(%x.p0) {to=[0, 1]}
+    """
+
+    target: str = ""
+    merge: bool = True
+
+    def run(self, module: Module) -> Module:
+        """Partition, or refuse with every limit that is exceeded."""
+        name = self.target or module.attr("target", "")
+        if not name:
+            raise fail("E0701", "the module names no target; legalise it for one first")
+        work = _Partitioner(module, resolve(name))
+        work.cut_populations()
+        cores = work.pack(self.merge)
+        return _mapped(work, cores).with_attrs(target=name, cores=len(cores))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A box and, once packed, its core and first slot."""
+
+    population: str
+    box: Box
+    core: int = HOST
+    slot: int = 0
+
+
+@dataclass
+class _Partitioner:
+    """The state of one run of the pass."""
+
+    module: Module
+    target: Target
+    tiles: dict[str, list[Box]] = field(default_factory=dict)
+    problems: list[Diagnostic] = field(default_factory=list)
+    parts: list[_Part] = field(default_factory=list)
+
+    def cut_populations(self) -> None:
+        """Find the boxes of every population, targets first."""
+        populations = self.target.demands.populations(self.module)
+        if not populations:
+            raise fail("E0701", "the module has no populations of this target; legalise it first")
+        for population in populations:
+            self._check_smallest(population)
+        if not self.problems:
+            for population in reversed(populations):
+                self._cut(population)
+        if not self.problems:
+            self._check_outgoing(populations)
+        if self.problems:
+            raise DoesNotFit(self.problems)
+
+    def _demand(self, population: Op, box: Box) -> Demand:
+        targets = [(name, other) for name, found in self.tiles.items() for other in found]
+        demands = self.target.demands
+        incoming = demands.incoming(self.module, population, box)
+        return {**incoming, **demands.outgoing(self.module, population, box, targets)}
+
+    def _check_smallest(self, population: Op) -> None:
+        box = smallest_box(population.result.shape)
+        demand = self.target.demands.incoming(self.module, population, box)
+        self._tell(population, demand, "one neuron alone takes", "on any split")
+
+    def _tell(self, population: Op, demand: Demand, who: str, rider: str) -> bool:
+        over = excesses(demand, self.target.limits)
+        for item in over:
+            source = self.target.sources.get(item.resource, "")
+            message = (
+                f"%{population.out}: {who} {item.amount:,} of {item.limit:,} {item.resource.replace('_', ' ')} "
+                f"of a core {rider} ({item.ratio:.1f} times the limit; source: {source})"
+            )
+            hint = _REMEDIES.get(item.resource, "make the layer smaller")
+            self.problems.append(Diagnostic("E0710", message, where=str(population.loc or ""), hint=hint))
+        return bool(over)
+
+    def _cut(self, population: Op) -> None:
+        shape = population.result.shape
+        limits, whole = self.target.limits, tuple(Span(0, extent) for extent in shape)
+        per_box = self.target.demands.incoming(self.module, population, smallest_box(shape))["compartments"]
+        first = max(1, ceil(population.result.type.size * per_box / limits["compartments"]))
+        most = max(4 * self.target.cores, first)
+        found = best_tiling(shape, lambda box: self._demand(population, box), limits, most, first)
+        if found is None:
+            self._tell(population, self._demand(population, whole), "it takes", f"however it is cut in up to {most}")
+        else:
+            self.tiles[population.out] = found
+
+    def _check_outgoing(self, populations: Any) -> None:
+        """Count out-axons again with all boxes known (a loop makes a population send to one cut after it)."""
+        for population in populations:
+            for box in self.tiles[population.out]:
+                self._tell(population, self._demand(population, box), "a box of it takes", "with all targets placed")
+
+    def pack(self, merge: bool) -> list[Demand]:
+        """Put the boxes on as few cores as first-fit finds; sets `parts` and gives each core's demand."""
+        cores: list[tuple[dict[str, int], tuple[tuple[str, int], ...]]] = []
+        for population in self.target.demands.populations(self.module):
+            shared = self.target.demands.shared(self.module, population)
+            for box in self.tiles[population.out]:
+                core = self._fitting(cores, population, box, shared) if merge else None
+                if core is None:
+                    core = len(cores)
+                    cores.append(({}, shared))
+                slot = cores[core][0].get("compartments", 0)
+                cores[core] = (self._sum(cores[core][0], population, box), shared)
+                self.parts.append(_Part(population.out, box, core, slot))
+        if len(cores) > self.target.cores:
+            raise DoesNotFit(self._too_many(len(cores)))
+        return [demand for demand, _ in cores]
+
+    def _sum(self, used: Mapping[str, int], population: Op, box: Box) -> dict[str, int]:
+        targets = [(name, other) for name, found in self.tiles.items() for other in found]
+        demands, slot = self.target.demands, used.get("compartments", 0)
+        more = {
+            **demands.incoming(self.module, population, box, slot),
+            **demands.outgoing(self.module, population, box, targets),
+        }
+        largest = self.target.combined_by_max
+        names = dict.fromkeys([*used, *more])
+        return {
+            name: max(used.get(name, 0), more.get(name, 0))
+            if name in largest
+            else used.get(name, 0) + more.get(name, 0)
+            for name in names
+        }
+
+    def _fitting(self, cores: Any, population: Op, box: Box, shared: Any) -> int | None:
+        for index, (used, registers) in enumerate(cores):
+            room = self.target.limits["compartments"] - used["compartments"]
+            if registers == shared and room >= 1:
+                if not excesses(self._sum(used, population, box), self.target.limits):
+                    return index
+        return None
+
+    def _too_many(self, needed: int) -> Diagnostic:
+        per = [f"%{name}: {len(found)}" for name, found in self.tiles.items()]
+        message = f"the network takes {needed} of {self.target.cores} cores ({', '.join(reversed(per))} boxes)"
+        hint = f"make layers smaller, or allow more chips (a TOML file with base = \"{self.target.name}\" and chips = 2)"
+        return Diagnostic("E0711", message, hint=hint)
+
+
+def _mapped(work: _Partitioner, cores: list[Demand]) -> Module:
+    """Write the parts, their synapses and routes as ops behind the network's own."""
+    module, demands = work.module, work.target.demands
+    parts = _part_ops(work)
+    synapses: list[Op] = []
+    reached: dict[str, dict[int, None]] = {}
+    for population in demands.populations(module):
+        for via in demands.projections(module, population):
+            source = demands.source_of(module, via)
+            for target in parts[population.out]:
+                mask = demands.sources(module, via, target.box).reshape(source.result.shape)
+                for part in parts[source.out]:
+                    own = via is population and part is not target
+                    if own or not mask[part.slices].any():
+                        continue
+                    synapses.append(Synapses(source=part.result, target=target.result, via=via.result, loc=via.loc))
+                    reached.setdefault(part.out, {}).setdefault(target.core)
+    every = [part for found in parts.values() for part in found]
+    routes = [
+        Route(source=part.result, to=tuple(sorted(reached[part.out])), loc=part.loc) for part in every if part.out in reached
+    ]
+    return module.with_ops([*module.ops, *every, *synapses, *routes], level="mapped")
+
+
+def _part_ops(work: _Partitioner) -> dict[str, list[Neurons]]:
+    """Parts by population: those on cores, then inputs that the host injects as one part each."""
+    parts: dict[str, list[Neurons]] = {}
+    for part in work.parts:
+        op = work.module.producers[part.population]
+        number = len(parts.setdefault(part.population, []))
+        size = work.target.demands.incoming(work.module, op, part.box, part.slot)["compartments"]
+        name = f"{part.population}.p{number}"
+        parts[part.population].append(Neurons(
+            out=name, of=op.result, box=part.box, core=part.core, slots=Span(part.slot, part.slot + size),
+            loc=fuse("partition", [op.loc]),
+        ))  # fmt: skip
+    for population in work.target.demands.populations(work.module):
+        for via in work.target.demands.projections(work.module, population):
+            source = work.target.demands.source_of(work.module, via)
+            if source.out not in parts:
+                box = tuple(Span(0, extent) for extent in source.result.shape)
+                slots = Span(0, source.result.type.size)
+                host = Neurons(out=f"{source.out}.p0", of=source.result, box=box, core=HOST, slots=slots, loc=source.loc)
+                parts[source.out] = [host]
+    return parts

@@ -1,0 +1,126 @@
+"""Cut a population into boxes that each fit a core."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from math import ceil, prod
+
+from nmc.ir.op import Span
+from nmc.ir.target import Box, Demand
+
+Ints = tuple[int, ...]
+DemandOf = Callable[[Box], Demand]
+
+
+@dataclass(frozen=True)
+class Excess:
+    """A limit that a demand exceeds."""
+
+    resource: str
+    amount: int
+    limit: int
+
+    @property
+    def ratio(self) -> float:
+        """How many times over."""
+        return self.amount / self.limit
+
+
+def excesses(demand: Demand, limits: Mapping[str, int]) -> list[Excess]:
+    """All limits that a demand exceeds, the worst first."""
+    over = [Excess(name, amount, limits[name]) for name, amount in demand.items() if amount > limits.get(name, amount)]
+    return sorted(over, key=lambda item: -item.ratio)
+
+
+def cut(extent: int, pieces: int) -> list[Span]:
+    """Cut 0:extent into `pieces` ranges whose sizes differ by at most one, the larger first."""
+    size, more = divmod(extent, pieces)
+    bounds = [0]
+    for index in range(pieces):
+        bounds.append(bounds[-1] + size + (index < more))
+    return [Span(a, b) for a, b in zip(bounds, bounds[1:], strict=False)]
+
+
+def boxes(shape: Ints, splits: Ints) -> list[Box]:
+    """All boxes of a regular tiling, row-major."""
+    return [tuple(box) for box in product(*(cut(e, s) for e, s in zip(shape, splits, strict=True)))]
+
+
+def tilings(shape: Ints, count: int) -> Iterator[Ints]:
+    """All ways to cut a shape into exactly `count` boxes, as pieces an axis; cuts of later axes last."""
+
+    def extend(axes: Ints, left: int) -> Iterator[Ints]:
+        if len(axes) == 1:
+            if left <= axes[0]:
+                yield (left,)
+            return
+        for pieces in range(1, min(axes[0], left) + 1):
+            if left % pieces == 0:
+                for rest in extend(axes[1:], left // pieces):
+                    yield (pieces, *rest)
+
+    yield from extend(shape, count)
+
+
+def smallest_box(shape: Ints) -> Box:
+    """The single neuron in the middle, which has the largest fan-in."""
+    return tuple(Span(extent // 2, extent // 2 + 1) for extent in shape)
+
+
+def middle_box(found: list[Box], splits: Ints) -> Box:
+    """A box from the middle of a tiling: the one most likely not to fit."""
+    index = 0
+    for pieces in splits:
+        index = index * pieces + min(1, pieces - 1) * (pieces // 2)
+    return found[index]
+
+
+def best_tiling(shape: Ints, demand: DemandOf, limits: Mapping[str, int], most: int, first: int = 1) -> list[Box] | None:
+    """Find the tiling with the fewest boxes that all fit, and among those the least synapse traffic.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the population.
+    demand : callable
+        Demand of a box.
+    limits : mapping
+        Capacity of a core by resource.
+    most : int
+        Largest number of boxes that is worth trying.
+    first : int
+        Number of boxes to begin with.
+
+    Returns
+    -------
+    list of Box or None
+        None when no regular tiling of at most `most` boxes fits.
+    """
+    count = first
+    while count <= min(most, prod(shape)):
+        best: tuple[int, list[Box]] | None = None
+        closest = float("inf")
+        for splits in tilings(shape, count):
+            found = boxes(shape, splits)
+            over, cost = _try(found, middle_box(found, splits), demand, limits)
+            closest = min(closest, over)
+            if over <= 1 and (best is None or cost < best[0]):
+                best = (cost, found)
+        if best is not None:
+            return best[1]
+        count = max(count + 1, ceil(count * min(closest, 4.0) ** 0.5) if closest < float("inf") else 0)
+    return None
+
+
+def _try(found: list[Box], middle: Box, demand: DemandOf, limits: Mapping[str, int]) -> tuple[float, int]:
+    """Worst excess ratio over the boxes of a tiling (1 or less: all fit), and their in-axons."""
+    cost = 0
+    for box in [middle, *(box for box in found if box != middle)]:
+        needed = demand(box)
+        over = excesses(needed, limits)
+        if over:
+            return over[0].ratio, 0
+        cost += needed.get("in_axons", 0)
+    return 1.0, cost

@@ -1,0 +1,17 @@
+"""Names of the built-in passes and of ready-made pipelines; classes are strings until somebody uses them.
+
+Targets have their own table, ``PASSES`` in ``nmc/targets/<target>/pipeline.py`` beside their pipeline
+``DEFAULT``; other packages add passes under the entry-point group ``nmc.passes``.
+"""
+
+#: Pass name -> "module:Class".
+PASSES = {
+    "dead-code": "nmc.passes.optimize.dead_code:DeadCode",
+    "fold-affine": "nmc.passes.convert.fold_affine:FoldAffine",
+    "fold-batchnorm": "nmc.passes.convert.fold_batchnorm:FoldBatchNorm",
+}
+
+#: Alias without the ``@`` -> pipeline text; a target's ``DEFAULT`` is ``@default:<target>``.
+ALIASES: dict[str, str] = {
+    "fold": "fold-batchnorm, fold-affine, dead-code",
+}

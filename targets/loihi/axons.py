@@ -1,0 +1,299 @@
+"""Which synapse list each source neuron needs in a core, and which neurons can share one.
+
+A list is shared when it is the same but for a shift: the in-axon entry holds a base (8 bits) that is added to every
+index, so a kernel is stored once for all positions that see it whole, once more for each way the box cuts it, and
+once for each 256 compartments that the base cannot reach.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmc.ir.op import Op, Span, VerifyError
+from nmc.ir.ops.mapped import slot_order
+from nmc.targets.loihi import ops as loihi
+from nmc.targets.loihi.layout import DELAY_BITS, DENSE, INDEX_BITS, SPARSE
+from nmc.targets.loihi.synapses import MAX_RUN, SynFormat, words_needed
+
+Array = NDArray[Any]
+Ints = NDArray[np.int64]
+Box = tuple[Span, ...]
+_BASE = 256
+
+
+@dataclass(frozen=True)
+class AxonLists:
+    """The in-axons that one projection needs onto one box.
+
+    Parameters
+    ----------
+    source : (axons,) int64 array
+        Flat index of the source neuron, ascending; neurons without synapses here are left out.
+    base : (axons,) int64 array
+        Base compartment, 0..255.
+    list_of : (axons,) int64 array
+        Which list the axon points to.
+    offsets : (lists + 1,) int64 array
+        Synapses of list i are offsets[i]:offsets[i + 1] of `idx` and `mantissa`.
+    idx, mantissa : (synapses,) int64 arrays
+        Index field and weight mantissa.
+    fmt : SynFormat
+        The format chosen for all of them.
+    delay : int
+        Delay field.
+    words : (lists,) int64 array
+        64-bit words of each list.
+    """
+
+    source: Ints
+    base: Ints
+    list_of: Ints
+    offsets: Ints
+    idx: Ints
+    mantissa: Ints
+    fmt: SynFormat
+    delay: int
+    words: Ints
+
+
+@dataclass(frozen=True)
+class _Raw:
+    """Lists before a format is chosen; `first` is the position of an axon's first synapse."""
+
+    source: Ints
+    first: Ints
+    key: Ints
+    offsets: Ints
+    relative: Ints
+    mantissa: Ints
+
+
+def axon_lists(op: Op, box: Box, per_neuron: int, slot_base: int, injected: bool) -> AxonLists:
+    """Make the lists of a projection (or of a population's own reset) onto a box.
+
+    Parameters
+    ----------
+    op : SynapseOp or Lif
+        A population stands for the synapses of its soft reset.
+    box : tuple of Span
+        Part of the target population.
+    per_neuron : int
+        Compartments of a target neuron; the first of them receives.
+    slot_base : int
+        Compartment of the box's first neuron.
+    injected : bool
+        Whether the host sends these spikes (they then arrive one step earlier).
+    """
+    raw = _raw_lists(op, box)
+    start = slot_base + per_neuron * raw.first
+    base, block = start % _BASE, start // _BASE
+    pairs = raw.key * 8 + block
+    unique, position, list_of = np.unique(pairs, return_index=True, return_inverse=True)
+    shift = block[position] * (_BASE // per_neuron)
+    offsets, idx, mantissa = _take(raw, raw.key[position], shift)
+    delay = _delay_field(op, injected)
+    fmt, kept = _choose_format(op, idx, mantissa, offsets, per_neuron, delay)
+    if kept is not None:
+        offsets, idx, mantissa = _filtered(offsets, idx, mantissa, kept)
+    words = words_needed(_entries(offsets, idx, fmt), np.diff(offsets), fmt)
+    alive = np.diff(offsets)[list_of] > 0
+    return AxonLists(
+        raw.source[alive], base[alive], list_of.reshape(-1)[alive], offsets, idx, mantissa, fmt, delay, words
+    )
+
+
+def source_mask(op: Op, box: Box, size: int) -> NDArray[np.bool_]:
+    """Tell which source neurons have a synapse onto the box: (size,) bool."""
+    mask = np.zeros(size, bool)
+    mask[axon_lists(op, box, 1, 0, injected=False).source] = True
+    return mask
+
+
+def _delay_field(op: Op, injected: bool) -> int:
+    return op.delay - (0 if injected else 1) if isinstance(op, loihi.SynapseOp) else 0
+
+
+def _raw_lists(op: Op, box: Box) -> _Raw:
+    if isinstance(op, loihi.Conv):
+        return _conv_lists(op, box)
+    if isinstance(op, loihi.Dense):
+        return _dense_lists(op, box)
+    if isinstance(op, loihi.Diagonal):
+        return _diagonal_lists(op.mantissas, op.result.shape, box)
+    if isinstance(op, loihi.Lif):
+        return _diagonal_lists(np.full((1,) * len(op.shape), -op.reset_mant), op.shape, box)
+    raise VerifyError(f"{op.name} has no synapses")
+
+
+def _dense_lists(op: loihi.Dense, box: Box) -> _Raw:
+    shape = op.result.shape
+    rows = slot_order(np.arange(prod(shape)).reshape(shape)[tuple(span.slice() for span in box)])
+    count, sources = len(rows), op.weight.shape[1]
+    if op.weight.uniform:
+        mantissa = np.full(count, int(op.mantissas.flat[0]))
+        lists, key = 1, np.zeros(sources, np.int64)
+    else:
+        mantissa = np.ascontiguousarray(op.mantissas[rows].T).reshape(-1)
+        lists, key = sources, np.arange(sources)
+    relative = np.tile(np.arange(count), lists)
+    return _Raw(np.arange(sources), np.zeros(sources, np.int64), key, np.arange(lists + 1) * count, relative, mantissa)
+
+
+def _diagonal_lists(weight: Array, shape: tuple[int, ...], box: Box) -> _Raw:
+    cut = tuple(span.slice() for span in box)
+    source = slot_order(np.arange(prod(shape)).reshape(shape)[cut])
+    values = slot_order(np.broadcast_to(weight, shape)[cut])
+    distinct, key = np.unique(values, return_inverse=True)
+    order = np.argsort(source, kind="stable")
+    return _Raw(
+        source[order], order.astype(np.int64), key.reshape(-1)[order], np.arange(len(distinct) + 1),
+        np.zeros(len(distinct), np.int64), distinct.astype(np.int64),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """How the coordinates of one source axis see the box: pattern and first target of each, -1 for none."""
+
+    pattern: Ints
+    first: Ints
+    patterns: tuple[tuple[tuple[int, int], ...], ...]
+
+
+def _axis(extent: int, span: Span, stride: int, pad: int, kernel: int, dilation: int) -> _Axis:
+    """List, for each source coordinate, the pairs (target - first target, kernel position)."""
+    target, position = np.meshgrid(np.arange(span.start, span.stop), np.arange(kernel), indexing="ij")
+    source = target * stride - pad + position * dilation
+    pattern, first = np.full(extent, -1), np.zeros(extent, np.int64)
+    known: dict[tuple[tuple[int, int], ...], int] = {}
+    for coordinate in range(extent):
+        seen = source == coordinate
+        if seen.any():
+            hits, where = target[seen], position[seen]
+            first[coordinate] = hits[0] - span.start
+            pairs = tuple(zip((hits - hits[0]).tolist(), where.tolist(), strict=True))
+            pattern[coordinate] = known.setdefault(pairs, len(known))
+    return _Axis(pattern, first, tuple(known))
+
+
+def _conv_lists(op: loihi.Conv, box: Box) -> _Raw:
+    shape, half = op.spikes.shape, len(op.stride)
+    axes = [
+        _axis(shape[1 + a], box[1 + a], op.stride[a], op.pad[a], op.weight.shape[2 + a], op.dilation[a])
+        for a in range(half)
+    ]
+    if half == 1:  # an axis of extent one in front makes a line an image
+        axes.insert(0, _Axis(np.zeros(1, np.int64), np.zeros(1, np.int64), (((0, 0),),)))
+    low, high = _channel_ranges(op, box[0])
+    width, channels = len(box[-1]), len(box[0])
+    grid = np.meshgrid(np.arange(shape[0]), axes[0].pattern, axes[1].pattern, indexing="ij")
+    firsts = np.meshgrid(low - box[0].start, axes[0].first, axes[1].first, indexing="ij")
+    alive = ((grid[1] >= 0) & (grid[2] >= 0) & (high > low)[:, None, None]).reshape(-1)
+    channel, row, column = (item.reshape(-1)[alive] for item in grid)
+    first = ((firsts[1] * width + firsts[2]) * channels + firsts[0]).reshape(-1)[alive]
+    code = (channel * len(axes[0].patterns) + row) * len(axes[1].patterns) + column
+    unique, position, key = np.unique(code, return_index=True, return_inverse=True)
+    lists = _expand(op, box, axes, channel[position], row[position], column[position], (low, high))
+    return _Raw(np.flatnonzero(alive), first, key.reshape(-1), *lists)
+
+
+def _channel_ranges(op: loihi.Conv, span: Span) -> tuple[Ints, Ints]:
+    """Output channels of the box that each input channel reaches: [low, high)."""
+    inputs = op.weight.shape[1]
+    outputs = op.weight.shape[0] // op.groups
+    group = np.arange(op.spikes.shape[0]) // inputs
+    return np.maximum(group * outputs, span.start), np.minimum((group + 1) * outputs, span.stop)
+
+
+def _expand(
+    op: loihi.Conv, box: Box, axes: list[_Axis], channel: Ints, row: Ints, column: Ints, reach: tuple[Ints, Ints]
+) -> tuple[Ints, Ints, Ints]:
+    """Write the distinct lists out, all channels of one cut of the kernel at a time."""
+    width, channels = len(box[-1]), len(box[0])
+    weight = op.mantissas.reshape(*op.weight.shape[:2], *([1] if len(op.stride) == 1 else []), *op.weight.shape[2:])
+    low, high = reach[0][channel], reach[1][channel]
+    cut = np.stack([row, column, low, high], axis=1)
+    kinds, kind_of = np.unique(cut, axis=0, return_inverse=True)
+    sizes = np.zeros(len(channel), np.int64)
+    pieces: list[tuple[Ints, Ints, Ints]] = []
+    for number, (r, c, lowest, highest) in enumerate(kinds.tolist()):
+        mine = np.flatnonzero(kind_of.reshape(-1) == number)
+        dy, ky = np.array(axes[0].patterns[r]).T
+        dx, kx = np.array(axes[1].patterns[c]).T
+        place = (dy[:, None] * width + dx[None, :])[:, :, None] * channels + np.arange(highest - lowest)
+        local = channel[mine] % weight.shape[1]
+        values = weight[lowest:highest][:, local][:, :, ky][:, :, :, kx]
+        sizes[mine] = place.size
+        pieces.append((mine, place.reshape(-1), values.transpose(1, 2, 3, 0).reshape(len(mine), -1)))
+    offsets = np.concatenate([[0], np.cumsum(sizes)])
+    relative = np.zeros(int(offsets[-1]), np.int64)
+    mantissa = np.zeros(int(offsets[-1]), np.int64)
+    for mine, place, values in pieces:
+        slots = offsets[mine][:, None] + np.arange(len(place))
+        relative[slots], mantissa[slots] = place, values
+    return offsets, relative, mantissa
+
+
+def _take(raw: _Raw, key: Ints, shift: Ints) -> tuple[Ints, Ints, Ints]:
+    """Copy the lists `key`, moved by `shift`, one after another."""
+    sizes = np.diff(raw.offsets)[key]
+    offsets = np.concatenate([[0], np.cumsum(sizes)])
+    pick = np.arange(int(offsets[-1])) + np.repeat(raw.offsets[key] - offsets[:-1], sizes)
+    return offsets, raw.relative[pick] + np.repeat(shift, sizes), raw.mantissa[pick]
+
+
+def _filtered(offsets: Ints, idx: Ints, mantissa: Ints, kept: NDArray[np.bool_]) -> tuple[Ints, Ints, Ints]:
+    counts = np.concatenate([[0], np.cumsum(kept)])
+    return counts[offsets], idx[kept], mantissa[kept]
+
+
+def _entries(offsets: Ints, idx: Ints, fmt: SynFormat) -> Ints:
+    """Entries of each list: runs of consecutive indices (DENSE) of at most 64 synapses."""
+    sizes = np.diff(offsets)
+    if fmt.compression == SPARSE:
+        return -(-sizes // MAX_RUN)
+    opens = np.ones(len(idx), bool)
+    opens[1:] = idx[1:] != idx[:-1] + 1
+    opens[offsets[:-1][sizes > 0]] = True
+    runs = np.flatnonzero(opens)
+    pieces = -(-np.diff(runs, append=len(idx)) // MAX_RUN)
+    totals = np.concatenate([[0], np.cumsum(pieces)])
+    entries: Ints = np.diff(totals[np.searchsorted(runs, offsets)])
+    return entries
+
+
+def _choose_format(
+    op: Op, idx: Ints, mantissa: Ints, offsets: Ints, per_neuron: int, delay: int
+) -> tuple[SynFormat, NDArray[np.bool_] | None]:
+    """Take the smaller of the two codings; the sparse one leaves out zero weights."""
+    highest = int(idx.max(initial=0))
+    idx_bits = next(bits for bits in INDEX_BITS[1:] if highest < 1 << bits)
+    dly_bits = next(bits for bits in DELAY_BITS if delay < 1 << bits)
+    bits, exp, fanout = 8, 0, 3
+    if isinstance(op, loihi.SynapseOp):
+        bits, exp, fanout = op.bits, op.exp, loihi.FANOUT[op.sign]
+    elif isinstance(op, loihi.Lif):
+        exp = op.reset_exp
+
+    def made(compression: int) -> SynFormat:
+        return SynFormat(
+            wgt_bits=bits, idx_bits=idx_bits, dly_bits=dly_bits, wgt_exp=exp, compression=compression,
+            fanout_type=fanout, cidx_mult=per_neuron - 1,
+        )  # fmt: skip
+
+    dense, sparse = made(DENSE), made(SPARSE)
+    kept = mantissa != 0
+    thin = _filtered(offsets, idx, mantissa, kept)
+    dense_words = words_needed(_entries(offsets, idx, dense), np.diff(offsets), dense).sum()
+    sparse_words = words_needed(_entries(thin[0], thin[1], sparse), np.diff(thin[0]), sparse).sum()
+    if sparse_words < dense_words:
+        return sparse, kept
+    # A list without any weight needs no axon even where its neighbours are written out densely.
+    some = np.add.reduceat(np.append(kept, False), offsets[:-1]) > 0 if len(offsets) > 1 else np.zeros(0, bool)
+    some &= np.diff(offsets) > 0
+    return dense, np.repeat(some, np.diff(offsets))

@@ -1,0 +1,120 @@
+"""How much of a Loihi core a part of a network takes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmc.ir.module import Module
+from nmc.ir.op import Op, Span
+from nmc.ir.target import Box, Demand
+from nmc.targets.loihi import ops as loihi
+from nmc.targets.loihi.axons import axon_lists, source_mask
+
+Array = NDArray[Any]
+
+
+class LoihiDemands:
+    """Demand functions of one compilation; remembers which source neurons reach which box."""
+
+    def __init__(self, words_per_out_axon: int) -> None:
+        self._entry_words = words_per_out_axon
+        self._masks: dict[tuple[str, Box], NDArray[np.bool_]] = {}
+
+    def populations(self, module: Module) -> Sequence[loihi.Lif]:
+        """All populations that live on cores."""
+        return module.of_type(loihi.Lif)
+
+    def projections(self, module: Module, population: Op) -> list[Op]:
+        """What brings synapses onto a population: its projections, and itself where a soft reset does."""
+        assert isinstance(population, loihi.Lif)
+        found: list[Op] = [module.producers[value.name] for value in population.current]
+        return [*found, population] if population.reset == "soft" else found
+
+    def source_of(self, module: Module, via: Op) -> Op:
+        """The population or input whose spikes a projection carries."""
+        return via if isinstance(via, loihi.Lif) else module.producers[via.operands[0].name]
+
+    def sources(self, module: Module, via: Op, box: Box) -> NDArray[np.bool_]:
+        """Which source neurons have synapses onto a box of the target: (source size,) bool."""
+        key = (via.out, box)
+        if key not in self._masks:
+            size = self.source_of(module, via).result.type.size
+            self._masks[key] = source_mask(via, box, size)
+        return self._masks[key]
+
+    def incoming(self, module: Module, population: Op, box: Box, slot_base: int = 0) -> Demand:
+        """Compartments, in-axons, synapse words, formats and profiles of a box."""
+        assert isinstance(population, loihi.Lif)
+        size = int(np.prod([len(span) for span in box]))
+        total: Counter[str] = Counter(
+            compartments=size * population.compartments,
+            cx_profiles=population.compartments,
+            vth_profiles=1,
+            dendritic_accumulators=size * population.compartments << delay_bits(module, population),
+        )
+        longest = 0
+        for via in self.projections(module, population):
+            injected = isinstance(self.source_of(module, via), loihi.Input)
+            lists = axon_lists(via, box, population.compartments, slot_base, injected)
+            total.update(in_axons=len(lists.source), synapse_words=int(lists.words.sum()), synapse_formats=1)
+            longest = max(longest, int(lists.words.max(initial=0)))
+        return {**total, "words_per_axon": longest}
+
+    def outgoing(self, module: Module, population: Op, box: Box, targets: Sequence[tuple[str, Box]]) -> Demand:
+        """Out-axon words of a box towards the given boxes (its own reset included)."""
+        cut = tuple(span.slice() for span in box)
+        shape = population.result.shape
+        entries = 0
+        for via, target_box in self._paths(module, population, targets):
+            entries += int(self.sources(module, via, target_box).reshape(shape)[cut].sum())
+        if isinstance(population, loihi.Lif) and population.reset == "soft":
+            entries += int(np.prod([len(span) for span in box]))
+        return {"out_axon_words": entries * self._entry_words}
+
+    def _paths(self, module: Module, population: Op, targets: Sequence[tuple[str, Box]]) -> list[tuple[Op, Box]]:
+        boxes: dict[str, list[Box]] = {}
+        for name, box in targets:
+            boxes.setdefault(name, []).append(box)
+        vias = [op for op in module.users.get(population.out, ()) if isinstance(op, loihi.SynapseOp)]
+        return [
+            (via, box) for via in vias for user in module.users.get(via.out, ()) for box in boxes.get(user.out, ())
+        ]
+
+    def shared(self, module: Module, population: Op) -> tuple[tuple[str, int], ...]:
+        """Registers that the whole core shares; an offset of one is needed for a decay of 4096, none for 0."""
+        assert isinstance(population, loihi.Lif)
+        return (
+            ("neg_vm_limit", population.neg_limit),
+            ("pos_vm_limit", population.pos_limit),
+            ("ds_offset", offset_for(population.du, 1)),
+            ("dm_offset", offset_for(population.dv, 0)),
+            ("delay_bits", delay_bits(module, population)),
+        )
+
+
+def offset_for(decay: int, usual: int) -> int:
+    """Offset register with which a decay of 0..4096 is a 12-bit field plus the offset."""
+    if decay == 4096:
+        return 1
+    return 0 if decay == 0 else usual
+
+
+def delay_bits(module: Module, population: Op) -> int:
+    """Delay bits of the core that a population needs: 3, or more for synaptic delays over 6 (facts 1)."""
+    longest = 0
+    for value in population.operands:
+        via = module.producers[value.name]
+        if isinstance(via, loihi.SynapseOp):
+            injected = isinstance(module.producers[via.spikes.name], loihi.Input)
+            longest = max(longest, via.delay - (0 if injected else 1))
+    return next(bits for bits in (3, 4, 5, 6, 7) if longest <= (1 << bits) - 2)
+
+
+def whole(shape: tuple[int, ...]) -> tuple[Span, ...]:
+    """The box that is all of a shape."""
+    return tuple(Span(0, extent) for extent in shape)

@@ -1,0 +1,283 @@
+"""From a retimed network of integrate-and-fire populations to Loihi's exact integers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmc.ir.const import Const
+from nmc.ir.diagnostics import Diagnostic, NmcError
+from nmc.ir.loc import Loc, fuse
+from nmc.ir.module import Module
+from nmc.ir.op import Op, Value
+from nmc.ir.ops import snn
+from nmc.passes.base import Pass
+from nmc.targets.loihi import ops as loihi
+from nmc.targets.loihi.quantize import (
+    BIAS_LIMIT,
+    Q_LIMIT,
+    V_LIMIT,
+    Unit,
+    Weights,
+    bias_registers,
+    choose_unit,
+    reach,
+    register_weights,
+)
+
+Array = NDArray[Any]
+#: Threshold of input populations: 255 << 4, so that a pixel of 8 bits is an exact bias (16 a grey level).
+_INPUT_UNIT = Unit(255, 4)
+
+
+@dataclass(frozen=True)
+class Legalize(Pass, name="loihi-legalize", takes="snn"):
+    """Round weights, thresholds and biases to Loihi's registers; from here on nobody rounds any more.
+
+    Weights get `bits` bits and one exponent a projection, biases 13 bits and an exponent each, thresholds 8
+    significant bits. The unit of each population is the one that rounds its weights least among those for which
+    the 21-bit accumulator provably cannot overflow. A population that starts late (``retime``) gets a start value
+    that its biases bring to the right potential in time; where they would make it fire before, one injected spike
+    opens it (a gate).
+
+        before: %2 = snn.if(%2.x, @2.bias) {v_init=0.5, start=1} : spikes<8x28x28>
+        after:  %2 = loihi.lif(_, %2.x, @2.bias, @2.bias_exp, @2.v) {vth=2040, reset=soft, ...} : spikes<8x28x28>
+    """
+
+    exact = False
+
+    bits: int = 8
+
+    def run(self, module: Module) -> Module:
+        """Legalise, or tell everything that Loihi cannot do."""
+        work = _Legalization(module, self)
+        for op in module.ops:
+            work.legalize(op)
+        if work.problems:
+            raise NmcError(work.problems)
+        return module.with_ops(work.order()).with_attrs(target="loihi", weight_error=work.errors)
+
+
+@dataclass
+class _Legalization:
+    """The state of one run of the pass."""
+
+    module: Module
+    options: Legalize
+    ops: list[Op] = field(default_factory=list)
+    gates: dict[int, loihi.Input] = field(default_factory=dict)
+    made: dict[str, Value] = field(default_factory=dict)
+    units: dict[str, Unit] = field(default_factory=dict)
+    errors: dict[str, float] = field(default_factory=dict)
+    problems: list[Diagnostic] = field(default_factory=list)
+
+    def legalize(self, op: Op) -> None:
+        """Legalise one op; projections and constant inputs are made together with their population."""
+        if isinstance(op, snn.If | snn.Integrator):
+            self._population(op)
+        elif isinstance(op, snn.Input):
+            self._spike_input(op)
+        elif isinstance(op, snn.Output):
+            self._output(op)
+        elif not isinstance(op, snn.ProjectionOp):
+            self._refuse("E0610", f"{op.name} has no counterpart on Loihi", op)
+
+    def order(self) -> list[Op]:
+        """All ops, gates first."""
+        return [*self.gates.values(), *self.ops]
+
+    def _refuse(self, code: str, message: str, op: Op, hint: str = "") -> None:
+        self.problems.append(Diagnostic(code, message, where=str(op.loc or f"%{op.out}"), hint=hint))
+
+    def _emit(self, op: Op) -> Value:
+        self.ops.append(op)
+        self.made[op.out] = op.result
+        return op.result
+
+    def _loc(self, *ops: Op) -> Loc | None:
+        return fuse(self.options.name, [op.loc for op in ops])
+
+    def _spike_input(self, op: snn.Input) -> None:
+        if op.encoder == "constant":
+            return  # becomes the drive of its population
+        kind = op.encoder
+        self._emit(loihi.Input(
+            out=op.out, source=op.source, shape=op.shape, kind=kind, gain=op.gain, seed=op.seed, loc=op.loc
+        ))  # fmt: skip
+
+    def _output(self, op: snn.Output) -> None:
+        if op.data.name in self.made:
+            unit = self.units[op.data.name].size if op.data.type.kind == "graded" else 1
+            value = self.made[op.data.name]
+            self.ops.append(snn.Output(data=value, decoder=op.decoder, scale=op.scale / unit, loc=op.loc))
+
+    def _population(self, op: snn.If | snn.Integrator) -> None:
+        sources = [self.module.producers[value.name] for value in op.current]
+        drives = [source for source in sources if isinstance(source, snn.Input)]
+        projections = [source for source in sources if isinstance(source, snn.ProjectionOp)]
+        if not self._lawful(op, drives, projections):
+            return
+        threshold = op.threshold if isinstance(op, snn.If) else 1.0
+        bias = None if op.bias is None else op.bias.array().astype(np.float64) / threshold
+        unit = self._unit(op, drives, projections, bias)
+        if unit is None:
+            return
+        currents = [self._projection(item, unit, threshold) for item in projections]
+        drive = self._drive(drives[0], op, unit, threshold) if drives else None
+        self._neurons(op, unit, bias, currents, drive)
+
+    def _lawful(self, op: snn.NeuronOp, drives: Sequence[Op], projections: Sequence[snn.ProjectionOp]) -> bool:
+        before = len(self.problems)
+        if len(drives) + len(projections) != len(op.current) or len(drives) > 1:
+            self._refuse("E0610", "a population takes projections and at most one constant current", op)
+        if isinstance(op, snn.If) and op.compare != "gt":
+            hint = "Loihi fires above the threshold, not at it (compare=gt)"
+            self._refuse("E0611", "a threshold that fires when it is just reached", op, hint)
+        for item in projections:
+            source = self.module.producers[item.spikes.name]
+            if item.spikes.name not in self.made and not isinstance(source, snn.If):
+                continue  # its source was refused
+            if item.delay < 1 and not isinstance(source, snn.InputOp):
+                self._refuse("E0612", f"%{item.out} has no delay; run retime first", item)
+            if len(self.module.users[item.out]) > 1:
+                self._refuse("E0610", f"%{item.out} feeds several populations", item, "give each its own projection")
+        return len(self.problems) == before
+
+    def _unit(
+        self, op: snn.If | snn.Integrator, drives: Sequence[Op], projections: Sequence[snn.ProjectionOp], bias: Array | None
+    ) -> Unit | None:
+        if not projections:
+            return _INPUT_UNIT
+        extra, limit = 1.0 + _gate_bound(op, bias), float(Q_LIMIT)  # a soft reset and a gate
+        if isinstance(op, snn.Integrator):
+            extra = 0.0 if bias is None else float(np.abs(bias).max())
+            limit = V_LIMIT / max(self.module.attr("steps", 32), 1)
+        ceiling = limit
+        for _ in range(20):
+            unit = choose_unit(projections, bias, extra, ceiling, self.options.bits)
+            if unit is None or self._fits(projections, unit, extra):
+                break
+            ceiling *= 0.95
+        if unit is None:
+            amount = reach(projections)
+            message = f"one step can bring {amount:,.0f} thresholds, more than the 21-bit accumulator takes at any scale"
+            self._refuse("E0613", message, op, "fewer or smaller weights a neuron: prune, pool, or regularise")
+        return unit
+
+    def _fits(self, projections: Sequence[snn.ProjectionOp], unit: Unit, extra: float) -> bool:
+        """Check the bound on the rounded weights themselves."""
+        total = np.zeros(2)
+        for item in projections:
+            found = register_weights(item.weight.array(), unit.size, self.options.bits)
+            if found is None:
+                return False
+            rows = found.mantissa.astype(np.int64).reshape(found.mantissa.shape[0], -1) << (found.exp + 6)
+            total += [np.maximum(rows, 0).sum(axis=1).max(initial=0), np.maximum(-rows, 0).sum(axis=1).max(initial=0)]
+        return bool(total.max() + extra * unit.size <= Q_LIMIT)
+
+    def _projection(self, op: snn.ProjectionOp, unit: Unit, threshold: float) -> Value:
+        found = register_weights(op.weight.array() / threshold, unit.size, self.options.bits)
+        assert found is not None, "the unit was chosen so that the exponents suffice"
+        self.errors[op.out] = round(found.error, 6)
+        weight = Const(op.weight.name, found.mantissa)
+        source = Value(op.spikes.name, op.spikes.type)
+        return self._emit(_synapses(op, source, weight, found, self.options.bits))
+
+    def _drive(self, source: Op, op: snn.NeuronOp, unit: Unit, threshold: float) -> Value:
+        assert isinstance(source, snn.Input)
+        exponent = next(exp for exp in range(8) if unit.size >> exp <= BIAS_LIMIT + 1)
+        gain = source.gain / threshold * unit.size / (1 << exponent)
+        return self._emit(loihi.Input(
+            out=source.out, source=source.source, shape=source.shape, kind="bias", gain=gain, exponent=exponent,
+            loc=source.loc,
+        ))  # fmt: skip
+
+    def _neurons(
+        self, op: snn.If | snn.Integrator, unit: Unit, bias: Array | None, currents: list[Value], drive: Value | None
+    ) -> None:
+        registers = None if bias is None else bias_registers(bias, unit.size)
+        consts = {}
+        if registers is not None:
+            consts = {
+                "bias": Const(f"{op.out}.bias", registers[0]),
+                "bias_exp": Const(f"{op.out}.bias_exp", registers[1]),
+            }
+        start, opened = _start_values(op, unit, registers)
+        if int(np.abs(start).max(initial=0)) > V_LIMIT:
+            self._refuse("E0614", f"its bias over {op.start} steps of latency leaves the 23-bit membrane", op)
+            return
+        if opened is not None:
+            currents = [*currents, self._gate(op, opened)]
+        if start.any():
+            consts["v_init"] = Const(f"{op.out}.v", start.astype(np.int32))
+        spiking = isinstance(op, snn.If)
+        soft = isinstance(op, snn.If) and op.reset == "subtract"
+        self.units[op.out] = unit
+        self._emit(loihi.Lif(
+            out=op.out, drive=drive, current=tuple(currents), **consts, vth=unit.vth if spiking else 0,
+            reset=("soft" if soft else "hard") if spiking else "none", reset_mant=unit.mant if soft else 0,
+            reset_exp=unit.exp if soft else 0, loc=op.loc,
+        ))  # fmt: skip
+
+    def _gate(self, op: snn.NeuronOp, amount: tuple[int, int]) -> Value:
+        """The current of one injected spike that opens the population at its start."""
+        pulse = self.gates.setdefault(op.start, loihi.Input(out=f"gate.{op.start}", shape=(1,), kind="pulse", at=op.start))
+        shape = op.result.shape
+        weight = Const(f"{op.out}.gate.w", np.broadcast_to(np.int16(amount[0]), (op.result.type.size, 1)))
+        loc = self._loc(op)
+        return self._emit(loihi.Dense(
+            out=f"{op.out}.gate", spikes=pulse.result, weight=weight, delay=0, exp=amount[1], sign="excitatory",
+            shape=shape if len(shape) > 1 else (), loc=loc,
+        ))  # fmt: skip
+
+
+def _gate_bound(op: snn.NeuronOp, bias: Array | None) -> float:
+    """Weight of the gate, in thresholds, at most (0.02 for its rounding up)."""
+    if bias is None or op.start == 0 or not isinstance(op, snn.If):
+        return 0.0
+    return max(0.0, float((op.v_init / op.threshold - (op.start - 1) * bias).max()) - 1.0) + 0.02
+
+
+def _synapses(op: snn.ProjectionOp, source: Value, weight: Const, found: Weights, bits: int) -> loihi.SynapseOp:
+    if isinstance(op, snn.Conv):
+        return loihi.Conv(
+            out=op.out, loc=op.loc, spikes=source, weight=weight, delay=op.delay, exp=found.exp, bits=bits,
+            sign=found.sign, stride=op.stride, pad=op.pad, dilation=op.dilation, groups=op.groups,
+        )  # fmt: skip
+    if isinstance(op, snn.Dense):
+        return loihi.Dense(
+            out=op.out, loc=op.loc, spikes=source, weight=weight, delay=op.delay, exp=found.exp, bits=bits,
+            sign=found.sign, shape=op.shape,
+        )  # fmt: skip
+    return loihi.Diagonal(
+        out=op.out, loc=op.loc, spikes=source, weight=weight, delay=op.delay, exp=found.exp, bits=bits, sign=found.sign
+    )
+
+
+def _start_values(
+    op: snn.If | snn.Integrator, unit: Unit, registers: tuple[Array, Array] | None
+) -> tuple[Array, tuple[int, int] | None]:
+    """Potentials before step 0 that biases bring to `v_init` at the start, and the gate they need.
+
+    Returns
+    -------
+    start : int64 array
+        Broadcasts to the population.
+    gate : (mantissa, exponent) or None
+        Weight of the spike that opens the population; `start` is lower by as much.
+    """
+    wanted = round(op.v_init / op.threshold * unit.size) if isinstance(op, snn.If) else 0
+    value = np.zeros((1,) * len(op.result.shape), np.int64)
+    if registers is not None:
+        value = registers[0].astype(np.int64) << registers[1].astype(np.int64)
+    start = wanted - op.start * value
+    early = int((start + value).max(initial=0)) - unit.size
+    if op.start == 0 or not isinstance(op, snn.If) or early <= 0:
+        return start, None
+    exp = next((e for e in range(8) if -(-early // (64 << e)) <= 255), 7)
+    mant = -(-early // (64 << exp))
+    return start - ((mant << exp) << 6), (mant, exp)

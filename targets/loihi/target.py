@@ -1,0 +1,66 @@
+"""Loihi as a `Target`: ``target.toml`` with a user's changes, and the demand functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from nmc.ir.diagnostics import fail
+from nmc.ir.target import Target
+from nmc.targets.loihi.demands import LoihiDemands
+
+
+@cache
+def _data() -> Mapping[str, Any]:
+    import tomllib
+
+    return tomllib.loads(files("nmc.targets.loihi").joinpath("target.toml").read_text(encoding="utf-8"))
+
+
+def load(changes: Mapping[str, Any] | None = None) -> Target:
+    """Make the target description.
+
+    Parameters
+    ----------
+    changes : mapping
+        Tables of a user's TOML file that replace entries: ``[limits.compartments] value = 512``, ``chips = 4``.
+
+    Raises
+    ------
+    NmcError
+        E0502 for a limit that Loihi does not have or a value that is not a positive integer.
+    """
+    data, changes = _data(), changes or {}
+    limits = {name: int(entry["value"]) for name, entry in data["limits"].items()}
+    limits |= _changed(limits, changes)
+    chips = changes.get("chips", 1)
+    if not isinstance(chips, int) or not 1 <= chips <= data["mesh"]["chips"]["value"]:
+        raise fail("E0502", f"chips must be 1..{data['mesh']['chips']['value']}, not {chips!r}")
+    mesh = {name: int(entry["value"]) for name, entry in data["mesh"].items()}
+    words = data["axon_words"]["discrete"]["value"] + (data["axon_words"]["cross_chip_extra"]["value"] if chips > 1 else 0)
+    return Target(
+        name="loihi",
+        description=str(changes.get("description", data["description"])),
+        limits=limits,
+        tiles=(mesh["tiles_x"], mesh["tiles_y"]),
+        cores_per_tile=mesh["cores_per_tile"],
+        chips=chips,
+        costs=data["costs"],
+        data=data,
+        sources={name: str(entry["source"]) for name, entry in data["limits"].items()},
+        combined_by_max=frozenset({"words_per_axon"}),
+        demands=LoihiDemands(words),
+    )
+
+
+def _changed(limits: Mapping[str, int], changes: Mapping[str, Any]) -> dict[str, int]:
+    table = changes.get("limits", {})
+    given = {name: entry.get("value") if isinstance(entry, dict) else entry for name, entry in table.items()}
+    for name, number in given.items():
+        if name not in limits:
+            raise fail("E0502", f"Loihi has no limit {name!r}; it has {', '.join(limits)}")
+        if not isinstance(number, int) or not 0 < number <= limits[name]:
+            raise fail("E0502", f"limit {name} must be 1..{limits[name]}, not {number!r}")
+    return given

@@ -1,0 +1,1 @@
+../../../examples/passes/prune.py
