@@ -225,7 +225,7 @@ def _evaluate(
 
 
 def encode_input(op: snn.InputOp, inputs: Mapping[str, Array], first: int, t: int, size: int) -> Array:
-    """What an input op brings in at step `t`, for a batch of `size` samples whose first has number `first`."""
+    """What an input op brings in at step `t` for `size` samples, the first of which has number `first`."""
     if not op.source:
         return op.encode(np.zeros((size, *op.shape)), first, t)
     return op.encode(_batch(op.source, op.shape, inputs, 2 if op.in_time else 1), first, t)

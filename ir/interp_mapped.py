@@ -1,7 +1,7 @@
 """The reference interpreter of mapped modules: every part on its own, spikes only along mapped synapses.
 
-A part gets its current from the parts that ``map.synapses`` names, and from no other; what the mapping forgot is
-missing here too. That makes equality with the unmapped network a proof that the mapping lost nothing.
+A part gets its current from the parts that ``map.synapses`` names, and from no other; what the mapping forgot
+is missing here too. That makes equality with the unmapped network a proof that the mapping lost nothing.
 """
 
 from __future__ import annotations

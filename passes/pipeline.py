@@ -221,8 +221,9 @@ class _Reader:
         pairs: dict[str, Any] = {}
         self._take("{")
         while not self._at("}"):
-            position = self._tokens[self._next][2]
-            key = self._take("name")
+            kind, _, position = self._tokens[self._next]
+            key = self._take("name", "string")
+            key = json.loads(key) if kind == "string" else key
             self._take("=")
             if key in pairs:
                 raise self._error(f"{key} is given twice", position)

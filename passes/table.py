@@ -6,9 +6,14 @@ Targets have their own table, ``PASSES`` in ``nmc/targets/<target>/pipeline.py``
 
 #: Pass name -> "module:Class".
 PASSES = {
+    "ann-to-snn": "nmc.passes.convert.ann_to_snn:AnnToSnn",
+    "calibrate": "nmc.passes.quantize.calibrate:Calibrate",
     "dead-code": "nmc.passes.optimize.dead_code:DeadCode",
     "fold-affine": "nmc.passes.convert.fold_affine:FoldAffine",
     "fold-batchnorm": "nmc.passes.convert.fold_batchnorm:FoldBatchNorm",
+    "partition": "nmc.passes.map.partition:Partition",
+    "place": "nmc.passes.map.place:Place",
+    "retime": "nmc.passes.optimize.retime:Retime",
 }
 
 #: Alias without the ``@`` -> pipeline text; a target's ``DEFAULT`` is ``@default:<target>``.

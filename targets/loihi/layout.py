@@ -17,7 +17,9 @@ tells is our own definition and marked *(n)* here:
 - `syn_fmt.wgt_bits` and `idx_bits` are codes (`WEIGHT_BITS`, `INDEX_BITS`), `dly_bits` and `tag_bits` bit
   counts.
 - `cx_profile.stack_out` 1 pushes v; `stack_in` 2 pops from the compartment right before; `join_op` 6 adds the
-  popped v to the own v after the decay *(n, after NxTF's two-compartment soft reset)*.
+  popped v to the own v after the decay *(n, after NxTF's two-compartment soft reset)*; `join_op` 5 drops the
+  own v of the step before and takes the popped one, as if dv were 4096 *(n: PASS; dm_offset is shared, so a
+  core with dv 0 cannot have dv 4096)*.
 """
 
 from __future__ import annotations

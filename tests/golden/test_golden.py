@@ -1,7 +1,7 @@
 """Every ``CASE.nmc`` here names a command in its first line; what it prints is kept in a file beside it.
 
-``// RUN: nmc opt [--load-pass FILE] --passes TEXT [--explain PASS]`` gives ``CASE.expect`` (the module) and, when
-asked to explain, ``CASE.explain``; ``// RUN: not nmc opt ...`` must fail and gives ``CASE.error``.
+``// RUN: nmc opt [--load-pass FILE] --passes TEXT [--explain PASS]`` gives ``CASE.expect`` (the module) and,
+when asked to explain, ``CASE.explain``; ``// RUN: not nmc opt ...`` must fail and gives ``CASE.error``.
 ``pytest --update-golden`` writes these files; read the diff before you commit it.
 """
 

@@ -62,8 +62,8 @@ SEEDS = (
 )  # fmt: skip
 
 _TOKENS = """%x @w _ ( ) { } [ ] , = : #0 #9 f32<3> pop<> i8<0x3> splat blob const module attributes inf -nan
-    none true 1 -1 1e999 0xff 1:0 -5:5 " "\\u12" "a" // \x00 é snn.if ann.conv map.neurons image.header loihi.x
-    delay=-1 shape=[0,3] pad=[9] kernel=[]"""
+    none true 1 -1 1e999 0xff 1:0 -5:5 " "\\u12" "a" // \x00 é snn.if ann.conv map.neurons image.header
+    loihi.x delay=-1 shape=[0,3] pad=[9] kernel=[]"""
 PIECES = (*_TOKENS.split(), "9" * 500, "\n")
 
 

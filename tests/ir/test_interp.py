@@ -151,7 +151,7 @@ def test_one_value_may_be_asked_for_with_several_delays() -> None:
     x = _source(1)
     wires = [
         snn.OneToOne(out=f"i{d}", spikes=x.result, weight=Const(f"w{d}", np.array([10.0**d])), delay=d)
-        for d in (0, 2, 3)
+        for d in (3, 0, 2)
     ]
     q = snn.Integrator(out="q", current=tuple(wire.result for wire in wires))
     raster = np.zeros((1, 8, 1), np.uint8)
@@ -276,6 +276,21 @@ def test_probes_keep_what_was_when_it_was() -> None:
     result = run_snn(_module(x, q), {"x": np.full((1, 1), 2.0)}, 4, probes=["q.v", "q.spikes"])
     assert result.probes["q.v"][0, :, 0].tolist() == [2, 4, 6, 8]
     assert result.probes["q.spikes"][0, :, 0].tolist() == [2, 4, 6, 8]
+
+
+class _InPlace(snn.Integrator):
+    """An op that updates its state in place, as it may."""
+
+    def step(self, state: dict[str, Array], t: int, *currents: Array) -> Array:
+        state["v"] += currents[0]
+        return state["v"] * 1
+
+
+def test_a_probe_of_state_that_is_updated_in_place_is_a_copy() -> None:
+    x = _source(1, encoder="constant")
+    module = _module(x, _InPlace(out="q", current=(x.result,)))
+    result = run_snn(module, {"x": np.full((1, 1), 2.0)}, 3, probes=["q.v"])
+    assert result.probes["q.v"][0, :, 0].tolist() == [2, 4, 6]
 
 
 def test_progress_is_told_in_samples() -> None:

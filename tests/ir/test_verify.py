@@ -118,6 +118,11 @@ def test_a_name_that_would_not_be_read_back_is_refused(name: str) -> None:
     assert _codes(Module("m", "image", (region,))) == ["E0112"]
 
 
+def test_an_op_on_wrong_operands_is_not_told_twice() -> None:
+    op = snn.Dense(out="i", spikes=_spikes("ghost", 7), weight=ONES, delay=-1)
+    assert _messages("snn", op) == ["%ghost is not defined"]
+
+
 def test_a_name_goes_with_a_result() -> None:
     x = ann.Input(out="x", shape=(1,))
     wrong = [ann.Output(out="y", data=x.result), ann.Relu(data=x.result)]

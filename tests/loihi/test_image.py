@@ -1,4 +1,4 @@
-"""The Loihi image: bit fields, synapse lists and the .nmcl container keep what they get and refuse the rest."""
+"""Loihi images: bit fields, synapse lists and the .nmcl container keep what they get and refuse others."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Small modules and passes that the tests of the pass core share."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -45,7 +45,7 @@ SNN = """module @m snn attributes {steps=8} {
 class Act(Pass, name="act", takes="any"):
     """Do what a test says."""
 
-    change: Callable[[Module], Module] = lambda module: module
+    change: Callable[[Module], Module] = field(default=lambda module: module, metadata={"hidden": True})
 
     def run(self, module: Module) -> Module:
         return self.change(module)

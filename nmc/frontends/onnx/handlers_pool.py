@@ -35,7 +35,7 @@ def average_pool(call: Call) -> Value:
         stride=window.stride,
         pad=pad,
         dilation=window.dilation,
-        count_pad=counts,
+        count_pad=counts and any(pad),
     )
 
 

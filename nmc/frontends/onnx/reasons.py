@@ -7,7 +7,7 @@ from types import MappingProxyType
 from nmc.frontends.onnx.fold import FOLDABLE
 
 _RELU_HINT = "replace it by Relu (or Clip from 0) and fine-tune the network"
-_QUANT_HINT = "import the float model; nmc quantises the weights itself (--bits)"
+_QUANT_HINT = "import the float model; the compiler quantises the weights itself"
 _FLOOR_HINT = "export the network with Relu or Clip in place of the quantised activation"
 
 _GROUPS: tuple[tuple[str, str, str], ...] = (

@@ -11,6 +11,7 @@ from nmc.ir.diagnostics import Diagnostic, NmcError
 from nmc.targets.loihi.layout import MAX_CX, Compat, CoreImage, Ints, active_compartments
 
 NEVER = 1 << 62
+PASS, ADD = 5, 6
 # lava fixed_pt clips v to this whatever the registers say (facts 2.3 row 5).
 LAVA_V_LIMIT = (1 << 23) - 1
 
@@ -84,7 +85,7 @@ def decode_compartments(image: CoreImage, compat: Compat) -> Compartments:
         cx=cx,
         position=position,
         keep_u=4096 - prof["decay_u"] - reg["ds_offset"],
-        keep_v=4096 - prof["decay_v"] - reg["dm_offset"],
+        keep_v=np.where(prof["join_op"] == PASS, 0, 4096 - prof["decay_v"] - reg["dm_offset"]),
         bias=cfg["bias"] << cfg["bias_exp"],
         threshold=np.where(prof["threshold_op"] == 0, vth["vth"] << 6, NEVER),
         refract=prof["refract_delay"],
@@ -135,7 +136,11 @@ def _check_profiles(cx: Ints, prof: dict[str, Ints], dynamic_vth: Ints, where: s
         (prof["bap_action"] > 0, "E0522", "bap_action is not emulated"),
         (~np.isin(prof["stack_in"], (0, 2)), "E0522", "only stack_in 0 and 2 are emulated"),
         (~np.isin(prof["stack_out"], (0, 1)), "E0522", "only stack_out 0 and 1 are emulated"),
-        (~np.isin(prof["join_op"], (0, 6)), "E0522", "only join_op 0 and 6 (add) are emulated"),
+        (
+            ~np.isin(prof["join_op"], (0, PASS, ADD)),
+            "E0522",
+            "only join_op 0, 5 (pass), 6 (add) are emulated",
+        ),
         (dynamic_vth > 0, "E0522", "dynamic thresholds are not emulated"),
     )
     return _tell(rules, cx, where)
@@ -148,7 +153,7 @@ def _check_stacks(cx: Ints, prof: dict[str, Ints], where: str) -> list[Diagnosti
     fed[1:] = pushes[:-1] & (np.diff(cx) == 1)
     rules = (
         (pops & ~fed, "E0529", "a compartment pops, but the one right before it does not push"),
-        (pops != (prof["join_op"] == 6), "E0529", "stack_in 2 and join_op 6 go together"),
+        (pops != (prof["join_op"] > 0), "E0529", "stack_in 2 and join_op 5 or 6 go together"),
         (pops & pushes, "E0529", "a compartment that pops cannot push"),
         (pushes & (prof["threshold_op"] != 2), "E0529", "a compartment that pushes must have threshold_op 2"),
     )

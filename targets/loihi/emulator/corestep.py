@@ -97,7 +97,7 @@ class CoreState:
         """Multiply the spikes in `x` into the accumulator slots and clear `x`; give spikes per row."""
         if not self.touched:
             return None
-        arrivals = self.x.sum(axis=1, dtype=np.float64).astype(np.int64)
+        arrivals: Ints = self.x.sum(axis=1, dtype=np.float64).astype(np.int64)
         for group, ring, dirty in zip(self.kernels.groups, self._rings, self._dirty, strict=True):
             for matrix in group:
                 slot = (t + matrix.delay) % len(ring)
@@ -126,8 +126,7 @@ class CoreState:
 
     def _read_accumulator(self, t: int) -> Ints | None:
         """Give q of this step (None for all 0) and clear its slot."""
-        q: Ints | None = None
-        part: Ints
+        parts: list[Ints] = []
         for group, ring, dirty in zip(self.kernels.groups, self._rings, self._dirty, strict=True):
             slot = t % len(ring)
             if not dirty[slot]:
@@ -135,13 +134,15 @@ class CoreState:
             part = ring[slot].astype(np.int64)
             ring[slot].fill(0)
             dirty[slot] = False
-            part >>= group[0].source.shift
-            part <<= 6
-            if q is None:
-                q = part
-            else:
-                q += part
-        if q is not None and self.kernels.wrap_q:
+            np.right_shift(part, group[0].source.shift, out=part)
+            np.left_shift(part, 6, out=part)
+            parts.append(part)
+        if not parts:
+            return None
+        q = parts[0]
+        for part in parts[1:]:
+            np.add(q, part, out=q)
+        if self.kernels.wrap_q:
             _wrap(q, Q_WRAP)
         return q
 

@@ -1,0 +1,147 @@
+"""Put each core of a partitioned network on a core of the chip."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmc.ir.diagnostics import fail
+from nmc.ir.interp import run_snn
+from nmc.ir.module import Module
+from nmc.ir.op import Op
+from nmc.ir.ops import snn
+from nmc.ir.ops.mapped import HOST, Neurons, Route, Synapses
+from nmc.ir.target import Target, resolve
+from nmc.passes.base import Pass
+from nmc.passes.data import fit_shape, load_samples
+
+Array = NDArray[Any]
+#: Spike counts are scaled so that the largest total stays this small: exact integers for the solver.
+_SCALE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Place(Pass, name="place", takes="mapped"):
+    """Choose the physical core of each logical core so that spikes travel few hops.
+
+    Minimises the sum over core pairs of spikes times hops, with spikes counted on sample data (or one a neuron and
+    step where there is none, which the report says). Notes objective, proven bound and gap in the module.
+
+        before: %2.p0 = map.neurons(%2) {..., core=0, ...}
+        after:  %2.p0 = map.neurons(%2) {..., core=17, ...}
+    """
+
+    data: str = ""
+    limit: int = 16
+    raw: bool = False
+    effort: Literal["fast", "normal", "best"] = "normal"
+    seed: int = 0
+    samples: Array | None = field(default=None, compare=False, repr=False, metadata={"hidden": True})
+
+    def run(self, module: Module) -> Module:
+        """Place and note how good it is."""
+        from nmc.passes.map.placement import mesh_distance, place
+
+        target = resolve(module.attr("target", ""))
+        spikes, counted = self._spikes(module)
+        demands = traffic(module, target, spikes)
+        distance = _distances(target, mesh_distance)
+        found = place(demands.between, distance, seed=self.seed, effort=self.effort)
+        ops = [_placed(op, found.site, demands.sent) for op in module.ops]
+        quality = {
+            "objective": found.objective, "bound": found.bound, "gap": round(found.gap, 6), "status": found.status,
+            "method": found.method, "spikes": "measured" if counted else "guessed",
+        }  # fmt: skip
+        return module.with_ops(ops).with_attrs(placement=quality)
+
+    def _spikes(self, module: Module) -> tuple[Mapping[str, Array], bool]:
+        """Spikes of each neuron, a sample; whether they were measured."""
+        samples = self.samples
+        if samples is None and self.data:
+            samples, _ = load_samples(self.data, limit=self.limit, raw=self.raw)
+        if samples is None:
+            return {op.out: np.ones(op.result.shape) for op in module.ops if _spiking(op)}, False
+        network = module.with_ops([op for op in module.ops if "snn" in op.levels], level="snn")
+        inputs = {
+            op.source: fit_shape(samples[: self.limit], op.shape)
+            for op in network.ops
+            if isinstance(op, snn.InputOp) and op.source
+        }
+        result = run_snn(network, inputs, module.attr("steps", 32))
+        count = len(next(iter(inputs.values()), np.zeros(1)))
+        return {name: total / count for name, total in result.spikes.items()}, True
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Spikes a sample between logical cores, scaled to integers, and those of each part to each logical core."""
+
+    between: NDArray[np.int64]
+    sent: Mapping[str, Mapping[int, int]]
+
+
+def _spiking(op: Op) -> bool:
+    return bool(op.out) and not isinstance(op, Neurons) and op.result.type.kind == "spikes"
+
+
+def traffic(module: Module, target: Target, spikes: Mapping[str, Array]) -> Traffic:
+    """Count the spikes that each part sends to each core.
+
+    Parameters
+    ----------
+    module : Module
+        A mapped module with logical cores 0..n-1.
+    target : Target
+        Gives which source neurons have synapses onto a part.
+    spikes : mapping of population to array
+        Spikes of each neuron, a sample.
+    """
+    parts = {part.out: part for part in module.of_type(Neurons)}
+    cores = 1 + max((part.core for part in parts.values()), default=0)
+    between = np.zeros((cores, cores))
+    sent: dict[str, dict[int, float]] = {}
+    for link in module.of_type(Synapses):
+        source, goal = parts[link.source.name], parts[link.target.name]
+        via = module.producers[link.via.name]
+        mask = target.demands.sources(module, via, goal.box).reshape(source.of.shape)[source.slices]
+        count = float((spikes[source.of.name][source.slices] * mask).sum())
+        row = sent.setdefault(source.out, {})
+        row[goal.core] = row.get(goal.core, 0.0) + count
+        if source.core != HOST:
+            between[source.core, goal.core] += count
+    np.fill_diagonal(between, 0)
+    factor = min(_SCALE / max(between.max(initial=0.0), 1.0), 1000.0)
+    rounded = {part: {core: round(count) for core, count in row.items()} for part, row in sent.items()}
+    return Traffic(np.rint(between * factor).astype(np.int64), rounded)
+
+
+def _distances(target: Target, mesh_distance: Any) -> NDArray[np.int64]:
+    """Hops between all cores; chips lie side by side in a row."""
+    if target.chips == 1:
+        return np.asarray(mesh_distance(*target.tiles, target.cores_per_tile), np.int64)
+    return np.asarray(mesh_distance(target.tiles[0] * target.chips, target.tiles[1], target.cores_per_tile), np.int64)
+
+
+def _placed(op: Op, site: tuple[int, ...], sent: Mapping[str, Mapping[int, int]]) -> Op:
+    if isinstance(op, Neurons):
+        return op if op.core == HOST else replace(op, core=site[op.core])
+    if isinstance(op, Route):
+        goals = sorted((site[core], sent[op.source.name].get(core, 0)) for core in op.to)
+        return replace(op, to=tuple(core for core, _ in goals), spikes=tuple(count for _, count in goals))
+    return op
+
+
+def check_placed(module: Module) -> None:
+    """Raise when a module has not been placed.
+
+    Raises
+    ------
+    NmcError
+        E0702.
+    """
+    if module.attr("placement") is None:
+        raise fail("E0702", "the module is not placed; run place first")
