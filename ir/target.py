@@ -109,16 +109,16 @@ def resolve(name: str) -> Target:
     Raises
     ------
     NmcError
-        E0501 when there is no such target, E0502 for a TOML file that is not one.
+        E0721 when there is no such target, E0722 for a TOML file that is not one.
     """
     if name.endswith(".toml"):
         data = read_toml(Path(name))
         base = data.get("base")
         if not isinstance(base, str) or not base.isidentifier():
-            raise fail("E0502", 'a chip of your own needs a line like base = "loihi"', where=name)
+            raise fail("E0722", 'a chip of your own needs a line like base = "loihi"', where=name)
         return _load(base, data, name)
     if not name.isidentifier():
-        raise fail("E0501", f"there is no target {name!r}", hint="nmc targets lists them")
+        raise fail("E0721", f"there is no target {name!r}", hint="nmc targets lists them")
     return _load(name, {}, name)
 
 
@@ -129,7 +129,7 @@ def _load(base: str, changes: Mapping[str, Any], where: str) -> Target:
     except ModuleNotFoundError as error:
         if error.name is not None and module.startswith(error.name):
             raise fail(
-                "E0501", f"there is no target {base!r}", where=where, hint="nmc targets lists them"
+                "E0721", f"there is no target {base!r}", where=where, hint="nmc targets lists them"
             ) from None
         raise
     target: Target = found.load(changes)
@@ -142,11 +142,11 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises
     ------
     NmcError
-        E0502 when it is missing or not TOML.
+        E0722 when it is missing or not TOML.
     """
     try:
         return tomllib.loads(path.read_bytes().decode("utf-8"))
     except OSError as error:
-        raise fail("E0502", f"cannot read the file: {error.strerror}", where=str(path)) from None
+        raise fail("E0722", f"cannot read the file: {error.strerror}", where=str(path)) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise fail("E0502", f"not a TOML file: {error}", where=str(path)) from None
+        raise fail("E0722", f"not a TOML file: {error}", where=str(path)) from None

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from nmc.ir.diagnostics import Diagnostic, NmcError
+from nmc.ir.diagnostics import Diagnostic, NmcError, fail
 from nmc.ir.interp import run_ann, run_snn
 from nmc.ir.module import Module
 from nmc.ir.npz import read_npz
-from nmc.ir.op import Array
+from nmc.ir.op import Array, VerifyError
 from nmc.ir.ops import ann, snn
 from nmc.passes.base import Pass
 
@@ -100,11 +100,26 @@ def outputs(module: Module, inputs: Mapping[str, Array]) -> list[tuple[str, Arra
         Of level ``ann`` or ``snn``; the attribute ``steps`` says how long the latter runs.
     inputs : mapping of str to (B, ...) array
         Data by input name.
+
+    Raises
+    ------
+    NmcError
+        E0401 when the data do not fit or the module cannot run (a dump without its constants, say).
     """
+    try:
+        return _run(module, inputs)
+    except (ValueError, VerifyError) as error:
+        raise fail("E0401", f"module {module.name} cannot run: {error}") from None
+
+
+def _run(module: Module, inputs: Mapping[str, Array]) -> list[tuple[str, Array]]:
     if module.level == "ann":
         found = run_ann(module, inputs)
         return [(op.data.name, found[op.data.name]) for op in module.of_type(ann.Output)]
-    result = run_snn(module, inputs, int(module.attr("steps", DEFAULT_STEPS)))
+    steps = module.attr("steps", DEFAULT_STEPS)
+    if not isinstance(steps, int) or steps < 1:
+        raise ValueError(f"its attribute steps is {steps}, not a positive number")
+    result = run_snn(module, inputs, steps)
     return [(op.data.name, result.outputs[op.data.name]) for op in module.of_type(snn.Output)]
 
 

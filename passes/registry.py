@@ -10,6 +10,8 @@ import importlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pkgutil import iter_modules
 from typing import Any
 
 from nmc.ir.diagnostics import Diagnostic, NmcError, fail
@@ -152,6 +154,8 @@ def standard_registry() -> Registry:
     aliases, broken = dict(ALIASES), []
     for target in _targets():
         try:
+            if find_spec(f"nmc.targets.{target}.pipeline") is None:
+                continue
             table = importlib.import_module(f"nmc.targets.{target}.pipeline")
             entries += [Entry(name, where, f"target {target}") for name, where in table.PASSES.items()]
             aliases[f"default:{target}"] = table.DEFAULT
@@ -167,14 +171,10 @@ def _origin(point: Any) -> str:
 
 
 def _targets() -> list[str]:
-    """Names of the target packages that have a pipeline table, without loading the tables."""
-    from importlib.util import find_spec
-    from pkgutil import iter_modules
-
+    """Names of the target packages, without loading them."""
     spec = find_spec("nmc.targets")
     folders = list(spec.submodule_search_locations or ()) if spec else []
-    names = sorted(info.name for info in iter_modules(folders) if info.ispkg)
-    return [name for name in names if find_spec(f"nmc.targets.{name}.pipeline")]
+    return sorted(info.name for info in iter_modules(folders) if info.ispkg)
 
 
 def _flat(entries: Mapping[str, tuple[Entry, ...]]) -> Iterator[Entry]:

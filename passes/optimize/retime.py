@@ -122,7 +122,7 @@ def _cycle_error(module: Module, cause: dict[str, Edge]) -> NmcError:
             break
     hops = [f"%{name} ({module.producers[name].loc})" for name in reversed(trail)]
     message = f"a loop has less delay than its {len(trail) - 1} hops need: " + " -> ".join(hops)
-    return fail("E0210", message, hint="give the projections of the loop a delay of at least one step each")
+    return fail("E0213", message, hint="give the projections of the loop a delay of at least one step each")
 
 
 def _least_total(

@@ -36,12 +36,6 @@ class Group:
         One a source part, in program order.
     lists : AxonLists
         All in-axons and synapse lists of the group.
-    """
-
-    target: Neurons
-    via: Op
-    links: tuple[Synapses, ...]
-    lists: AxonLists
     positions : mapping of str to int64 array
         By name of a source part: positions of its neurons in `lists.source`.
     """

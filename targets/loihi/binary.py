@@ -41,8 +41,8 @@ VERSION: Final = 1
 _PRELUDE = struct.Struct("<4sIII")
 _ENTRY = struct.Struct("<HHIQQI")
 _HEADER = struct.Struct("<BIIQ32s")
-_INPUT = struct.Struct("<BdB")
-_OUTPUT = struct.Struct("<BI")
+_INPUT = struct.Struct("<BdBBQI")
+_OUTPUT = struct.Struct("<BId")
 _U32 = 1 << 32
 T = TypeVar("T")
 _MAX_NAME = 1 << 10
@@ -50,6 +50,7 @@ _MAX_DIMS = 8
 _MAX_ELEMENTS = 1 << 30
 _KIND_HEADER, _KIND_CORE, _KIND_INPUTS, _KIND_OUTPUTS, _KIND_POPS = 0, 1, 100, 101, 102
 _INPUT_KINDS: tuple[Literal["bias", "spikes"], ...] = ("bias", "spikes")
+_ENCODERS = ("bias", "raster", "rate", "pulse")
 _OUTPUT_KINDS: tuple[Literal["v", "count", "spikes"], ...] = ("v", "count", "spikes")
 
 
@@ -294,36 +295,41 @@ def _write_arrays(*arrays: ArrayLike) -> bytes:
 def _write_input(m: InputMap) -> bytes:
     if m.kind not in _INPUT_KINDS or not 0 <= m.bias_exp <= 7 or not isfinite(m.gain):
         raise fail("E0506", f"input {m.name}: kind {m.kind!r}, bias exponent {m.bias_exp}, gain {m.gain}")
-    fixed = _INPUT.pack(_INPUT_KINDS.index(m.kind), m.gain, m.bias_exp)
+    if m.encoder not in _ENCODERS or not 0 <= m.at < _U32:
+        raise fail("E0506", f"input {m.name}: encoder {m.encoder!r}, step {m.at}")
+    kind, encoder = _INPUT_KINDS.index(m.kind), _ENCODERS.index(m.encoder)
+    fixed = _INPUT.pack(kind, m.gain, m.bias_exp, encoder, m.seed & 0xFFFFFFFFFFFFFFFF, m.at)
     arrays = _write_arrays(m.index, m.core, m.target, m.atom)
-    return _write_text(m.name) + _write_shape(m.shape) + fixed + arrays
+    return _write_text(m.name) + _write_text(m.source) + _write_shape(m.shape) + fixed + arrays
 
 
 def _read_input(r: _Reader) -> InputMap:
-    name, shape = r.text(), r.shape()
-    kind, gain, exponent = r.unpack(_INPUT)
-    if kind >= len(_INPUT_KINDS) or not isfinite(gain) or exponent > 7:
+    name, source, shape = r.text(), r.text(), r.shape()
+    kind, gain, exponent, encoder, seed, at = r.unpack(_INPUT)
+    if kind >= len(_INPUT_KINDS) or encoder >= len(_ENCODERS) or not isfinite(gain) or exponent > 7:
         raise r.error(f"has input {name!r} of kind {kind} with gain {gain} and bias exponent {exponent}")
     index, core, target, atom = r.arrays(4)
     if index.size and int(index.max()) >= prod(shape):
         raise r.error(f"has input {name!r} with index {int(index.max())} outside shape {shape}")
-    return InputMap(name, _INPUT_KINDS[kind], shape, index, core, target, atom, gain, exponent)
+    return InputMap(
+        name, _INPUT_KINDS[kind], shape, index, core, target, atom, gain, exponent, source, _ENCODERS[encoder], seed, at
+    )
 
 
 def _write_output(m: OutputMap) -> bytes:
-    if m.kind not in _OUTPUT_KINDS or not 0 <= m.first_step < _U32:
-        raise fail("E0506", f"output {m.name}: kind {m.kind!r}, first step {m.first_step}")
-    fixed = _OUTPUT.pack(_OUTPUT_KINDS.index(m.kind), m.first_step)
+    if m.kind not in _OUTPUT_KINDS or not 0 <= m.first_step < _U32 or not isfinite(m.scale):
+        raise fail("E0506", f"output {m.name}: kind {m.kind!r}, first step {m.first_step}, scale {m.scale}")
+    fixed = _OUTPUT.pack(_OUTPUT_KINDS.index(m.kind), m.first_step, m.scale)
     return _write_text(m.name) + _write_shape(m.shape) + fixed + _write_arrays(m.core, m.cx)
 
 
 def _read_output(r: _Reader) -> OutputMap:
     name, shape = r.text(), r.shape()
-    kind, first = r.unpack(_OUTPUT)
-    if kind >= len(_OUTPUT_KINDS):
+    kind, first, scale = r.unpack(_OUTPUT)
+    if kind >= len(_OUTPUT_KINDS) or not isfinite(scale):
         raise r.error(f"has output {name!r} of kind {kind}")
     core, cx = r.arrays(2)
-    return OutputMap(name, _OUTPUT_KINDS[kind], shape, core, cx, first)
+    return OutputMap(name, _OUTPUT_KINDS[kind], shape, core, cx, first, scale)
 
 
 def _write_pop(m: PopMap) -> bytes:

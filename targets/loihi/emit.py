@@ -192,7 +192,7 @@ def _profile(op: loihi.Lif, registers: Mapping[str, int]) -> dict[str, int]:
 
 def _soma_profile(op: loihi.Lif, registers: Mapping[str, int]) -> dict[str, int]:
     """The second compartment of a soft reset: takes over the first one's v and compares."""
-    passing = {"threshold_op": 0, "refract_delay": 1, "stack_out": 0, "stack_in": 2, "join_op": 6}
+    passing = {"threshold_op": 0, "refract_delay": 1, "stack_out": 0, "stack_in": 2, "join_op": 5}
     return {**_profile(op, registers), **passing}
 
 

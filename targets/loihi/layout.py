@@ -383,7 +383,7 @@ class InputMap(_HostMap):
     ----------
     name : str
     kind : {"bias", "spikes"}
-        ``bias``: before a sample the host writes mantissa ``clip(rint(gain * x), -4096, 4095)`` with exponent
+        ``bias``: before a sample the host writes mantissa ``clip(rint(gain * x), 0, 4095)`` with exponent
         `bias_exp` into the `cx_cfg` word of compartment `target`, for each entry. ``spikes``: at each step,
         for each spiking input the host sends a spike to in-axon `target` (atom `atom`) of `core`.
     shape : tuple of int
@@ -393,6 +393,12 @@ class InputMap(_HostMap):
     gain : float
     bias_exp : int
         0..7.
+    source : str
+        Name of the data that the host encodes for this input; empty where it needs none.
+    encoder : {"bias", "raster", "rate", "pulse"}
+        How: bias mantissas; spikes as given; Bernoulli spikes of probability ``gain * x`` from `seed`
+        (`nmc.ir.encode.rate_spikes`); one spike at step `at`.
+    seed, at : int
     """
 
     kind: Literal["bias", "spikes"]
@@ -403,8 +409,14 @@ class InputMap(_HostMap):
     atom: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     gain: float = 1.0
     bias_exp: int = 0
+    source: str = ""
+    encoder: str = ""
+    seed: int = 0
+    at: int = 0
 
     def __post_init__(self) -> None:
+        if not self.encoder:
+            object.__setattr__(self, "encoder", "bias" if self.kind == "bias" else "raster")
         if np.asarray(self.atom).size == 0:
             object.__setattr__(self, "atom", np.zeros(np.asarray(self.index).size, np.int64))
         self._clean(("index", "core", "target", "atom"))
@@ -423,6 +435,8 @@ class OutputMap(_HostMap):
     shape : tuple of int
     core, cx : int arrays, one entry per element of `shape` in C order
     first_step : int
+    scale : float
+        What the host multiplies the integers by to get the network's own output.
     """
 
     kind: Literal["v", "count", "spikes"]
@@ -430,6 +444,7 @@ class OutputMap(_HostMap):
     core: Ints
     cx: Ints
     first_step: int = 0
+    scale: float = 1.0
 
     def __post_init__(self) -> None:
         self._clean(("core", "cx"))

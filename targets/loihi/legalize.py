@@ -134,6 +134,8 @@ class _Legalization:
         before = len(self.problems)
         if len(drives) + len(projections) != len(op.current) or len(drives) > 1:
             self._refuse("E0610", "a population takes projections and at most one constant current", op)
+        if drives and op.bias is not None:
+            self._refuse("E0610", "the host writes the bias registers of this population; it cannot have a bias", op)
         if isinstance(op, snn.If) and op.compare != "gt":
             hint = "Loihi fires above the threshold, not at it (compare=gt)"
             self._refuse("E0611", "a threshold that fires when it is just reached", op, hint)

@@ -30,14 +30,14 @@ def load(changes: Mapping[str, Any] | None = None) -> Target:
     Raises
     ------
     NmcError
-        E0502 for a limit that Loihi does not have or a value that is not a positive integer.
+        E0722 for a limit that Loihi does not have or a value that is not a positive integer.
     """
     data, changes = _data(), changes or {}
     limits = {name: int(entry["value"]) for name, entry in data["limits"].items()}
     limits |= _changed(limits, changes)
     chips = changes.get("chips", 1)
     if not isinstance(chips, int) or not 1 <= chips <= data["mesh"]["chips"]["value"]:
-        raise fail("E0502", f"chips must be 1..{data['mesh']['chips']['value']}, not {chips!r}")
+        raise fail("E0722", f"chips must be 1..{data['mesh']['chips']['value']}, not {chips!r}")
     mesh = {name: int(entry["value"]) for name, entry in data["mesh"].items()}
     words = data["axon_words"]["discrete"]["value"] + (data["axon_words"]["cross_chip_extra"]["value"] if chips > 1 else 0)
     return Target(
@@ -60,7 +60,7 @@ def _changed(limits: Mapping[str, int], changes: Mapping[str, Any]) -> dict[str,
     given = {name: entry.get("value") if isinstance(entry, dict) else entry for name, entry in table.items()}
     for name, number in given.items():
         if name not in limits:
-            raise fail("E0502", f"Loihi has no limit {name!r}; it has {', '.join(limits)}")
+            raise fail("E0722", f"Loihi has no limit {name!r}; it has {', '.join(limits)}")
         if not isinstance(number, int) or not 0 < number <= limits[name]:
-            raise fail("E0502", f"limit {name} must be 1..{limits[name]}, not {number!r}")
+            raise fail("E0722", f"limit {name} must be 1..{limits[name]}, not {number!r}")
     return given

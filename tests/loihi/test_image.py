@@ -221,8 +221,17 @@ def images(draw: st.DrawFn) -> LoihiImage:
         cores.append(CoreImage(number, tables))
     kind = draw(st.sampled_from(["v", "count", "spikes"]))
     gain = draw(st.floats(allow_nan=False, allow_infinity=False))
-    inputs = [InputMap(draw(names), "bias", (3,), [2, 0], draw(arrays), draw(arrays), draw(arrays), gain, 7)]
-    outputs = [OutputMap(draw(names), kind, (1, 2), draw(arrays), draw(arrays), draw(st.integers(0, 9)))]
+    encoder = {
+        "source": draw(names),
+        "encoder": draw(st.sampled_from(["bias", "raster", "rate", "pulse"])),
+        "seed": draw(st.integers(0, 2**64 - 1)),
+        "at": draw(st.integers(0, 2**32 - 1)),
+    }
+    targets = (draw(arrays), draw(arrays), draw(arrays))
+    inputs = [InputMap(draw(names), "bias", (3,), [2, 0], *targets, gain, 7, **encoder)]
+    outputs = [
+        OutputMap(draw(names), kind, (1, 2), draw(arrays), draw(arrays), draw(st.integers(0, 9)), gain)
+    ]
     pops = [PopMap(draw(names), (2,), draw(arrays), draw(arrays), draw(arrays))] * draw(st.integers(0, 2))
     return LoihiImage(header, tuple(cores), tuple(inputs), tuple(outputs), tuple(pops))
 

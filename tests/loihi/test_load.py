@@ -115,7 +115,7 @@ def test_bias_inputs_replace_the_bias_of_a_sample() -> None:
     out = OutputMap("y", "v", (3,), [0, 0, 0], [0, 1, 2])
     image = LoihiImage(Header(steps=3), (CoreImage(0, tables),), (x,), (out,))
     y = Emulator(image).run({"x": [[0.125, -1.0], [1e9, 0.0]]}).outputs["y"]
-    assert y.tolist() == [[-1200, 18, 144], [0, 18, 3 * 4095 * 4]]
+    assert y.tolist() == [[0, 18, 144], [0, 18, 3 * 4095 * 4]]  # mantissas are cut to 0..4095
     with pytest.raises(NmcError, match="E0540"):
         Emulator(image).run({"x": [[np.nan, 0.0]]})
 
@@ -289,6 +289,18 @@ def test_inputs_must_match_the_image(inputs: dict[str, Any]) -> None:
     emulator = Emulator(LoihiImage(Header(), (core,), (_spike_input([0], [0]),)))
     with pytest.raises(NmcError, match="E0540"):
         emulator.run(inputs, 1)
+
+
+def test_empty_tables_and_runs_are_harmless() -> None:
+    core = CoreImage(0, _tables(1, cx_state=pack("cx_state", {"v": 5})) | _lists([2]))
+    outs = (OutputMap("o", "spikes", (0, 3), [], []), OutputMap("v", "v", (1,), [0], [0]))
+    image = LoihiImage(Header(), (core,), (_spike_input([0], [0]),), outs, (PopMap("e", (0,), [], [], []),))
+    result = Emulator(image).run({"in": np.zeros((2, 0, 1))}, 0, probes=["e.v"])
+    assert result.outputs["v"].tolist() == [[5], [5]]
+    assert Emulator(image).run({"in": np.zeros((2, 4, 1))}, 4).outputs["o"].shape == (2, 4, 0, 3)
+    with pytest.raises(NmcError, match="no sample"):
+        Emulator(image).run({"in": np.zeros((0, 4, 1))}, 4)
+    assert Emulator(LoihiImage(Header(), ())).run({}, 3).outputs == {}
 
 
 def test_unknown_probes_are_refused() -> None:

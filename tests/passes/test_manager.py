@@ -224,6 +224,21 @@ def test_check_each_runs_spiking_networks_from_a_file(
         run_pipeline(snn_module, [halve], options)
 
 
+def test_check_each_tells_why_a_module_cannot_run(
+    ann_module: Module, snn_module: Module, act: MakePass
+) -> None:
+    absent = Const("w", None, (ann_module.of_type(ann.Conv)[0].weight.type, "0" * 16))
+    bare = ann_module.map_ops(lambda op: replace(op, weight=absent) if isinstance(op, ann.Conv) else op)
+    with pytest.raises(NmcError, match="E0401.*data of constant @w"):
+        run_pipeline(bare, [act()], ManagerOptions(check_each=DATA))
+    with pytest.raises(NmcError, match="E0401.*attribute steps is long"):
+        run_pipeline(
+            snn_module.with_attrs(steps="long"), [act()], ManagerOptions(check_each={"x": np.ones((1, 3))})
+        )
+    with pytest.raises(NmcError, match="E0401.*no data for input x"):
+        run_pipeline(ann_module, [act()], ManagerOptions(check_each={}))
+
+
 def test_check_each_leaves_lowerings_alone(ann_module: Module) -> None:
     assert run_pipeline(ann_module, [Lower()], ManagerOptions(check_each=DATA)).checks == ()
 

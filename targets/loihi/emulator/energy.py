@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from importlib.resources import files
 
@@ -47,6 +47,13 @@ class EventCounts:
     hops_east_west: int
     hops_north_south: int
     chip_messages: int
+
+
+def add_events(one: EventCounts, other: EventCounts) -> EventCounts:
+    """Sum the events of two runs of one image over the same number of steps."""
+    kept = ("cores", "steps")
+    sums = {f.name: getattr(one, f.name) + getattr(other, f.name) for f in fields(one) if f.name not in kept}
+    return replace(one, **sums)
 
 
 class Tally:

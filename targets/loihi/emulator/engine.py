@@ -50,10 +50,9 @@ class _Reader:
     size: int
     parts: tuple[tuple[int, Index, Index], ...]
 
-    def read(self, states: Sequence[CoreState], what: str) -> NDArray[np.generic]:
+    def read(self, states: Sequence[CoreState], what: str, samples: int) -> NDArray[np.generic]:
         """Give the (neurons, samples) array of state attribute `what`."""
-        first = getattr(states[self.parts[0][0]], what) if self.parts else np.zeros((0, 0), np.int64)
-        out = np.zeros((self.size, first.shape[1]), first.dtype)
+        out = np.zeros((self.size, samples), bool if what == "spikes" else np.int64)
         for core, to, cx in self.parts:
             out[to] = getattr(states[core], what)[cx]
         return out
@@ -229,7 +228,7 @@ class _Chunk:
             report((t + 1) * self.samples)
         for o in self.emulator.image.outputs:
             if o.kind == "v":
-                self.outputs[o.name] = self.readers[o.name].read(self.states, "v").T.astype(np.int64)
+                self.outputs[o.name] = self.readers[o.name].read(self.states, "v", self.samples).T.copy()
         return self.outputs, dict(self.traces)
 
     def _send(self, t: int) -> None:
@@ -248,10 +247,10 @@ class _Chunk:
         for o in self.emulator.image.outputs:
             if o.kind == "v" or t < o.first_step:
                 continue
-            spikes = self.readers[o.name].read(self.states, "spikes").T
+            spikes = self.readers[o.name].read(self.states, "spikes", self.samples).T
             if o.kind == "spikes":
                 self.outputs[o.name][:, t] = spikes
             else:
                 self.outputs[o.name] += spikes  # type: ignore[misc]
         for name, (what, reader) in self.probes.items():
-            self.traces[name][:, t] = reader.read(self.states, what).T
+            self.traces[name][:, t] = reader.read(self.states, what, self.samples).T

@@ -51,6 +51,8 @@ def check_inputs(
     sizes = {a.shape[0] for a in arrays.values() if a.ndim}
     if len(sizes) > 1:
         problems.append(_error(f"inputs differ in their number of samples: {sorted(sizes)}"))
+    if 0 in sizes:
+        problems.append(_error("the inputs hold no sample"))
     if problems:
         raise NmcError(problems)
     return arrays, sizes.pop() if sizes else 1
@@ -61,9 +63,9 @@ def _error(text: str) -> Diagnostic:
 
 
 def bias_mantissas(m: BiasInput, x: NDArray[np.generic]) -> Ints:
-    """Give clip(rint(gain * x), -4096, 4095) for each entry: int64 (entries, samples)."""
+    """Give clip(rint(gain * x), 0, 4095) for each entry: int64 (entries, samples)."""
     scaled = np.rint(m.gain * x.astype(np.float64).T[m.index])
-    return np.clip(scaled, -4096, 4095).astype(np.int64)
+    return np.clip(scaled, 0, 4095).astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)
