@@ -51,6 +51,10 @@ class ManagerOptions:
         Pass whose rules tell why they did not apply; ``"all"`` for every pass.
     sink : callable
         Takes printed text, without colours.
+    on_pass : callable or None
+        Called before each pass with its name, its number from 0 and the number of passes.
+    observe : callable or None
+        Called after each pass with its name and the module it gave.
     """
 
     print_after: frozenset[str] | Literal["all", "changed"] = frozenset()
@@ -62,6 +66,8 @@ class ManagerOptions:
     check_each: Mapping[str, Array] | str | Path | None = None
     explain: str = ""
     sink: Sink = to_stderr
+    on_pass: Callable[[str, int, int], None] | None = None
+    observe: Callable[[str, Module], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -219,6 +225,8 @@ class _Run:
 
     def _step(self, index: int, item: Pass) -> None:
         before = self._module
+        if self._options.on_pass is not None:
+            self._options.on_pass(item.name, index, len(self._passes))
         after = self._timed(index, item, before)
         _check_gives(item, before, after)
         if self._options.verify_each:
@@ -227,6 +235,8 @@ class _Run:
         if self._checker is not None:
             self._checks += self._checker.compare(item, before, after)
         self._module = after
+        if self._options.observe is not None:
+            self._options.observe(item.name, after)
         self._print(item, before, after)
         self._dump(index + 1, item.name)
 

@@ -28,7 +28,7 @@ _SCALE = 1 << 20
 class Place(Pass, name="place", takes="mapped"):
     """Choose the physical core of each logical core so that spikes travel few hops.
 
-    Minimises the sum over core pairs of spikes times hops, with spikes counted on sample data (or one a neuron and
+    Minimises the sum over core pairs of spikes a sample times hops, with spikes counted on sample data (or one a neuron and
     step where there is none, which the report says). Notes objective, proven bound and gap in the module.
 
         before: %2.p0 = map.neurons(%2) {..., core=0, ...}
@@ -53,7 +53,8 @@ class Place(Pass, name="place", takes="mapped"):
         found = place(demands.between, distance, seed=self.seed, effort=self.effort)
         ops = [_placed(op, found.site, demands.sent) for op in module.ops]
         quality = {
-            "objective": found.objective, "bound": found.bound, "gap": round(found.gap, 6), "status": found.status,
+            "objective": round(found.objective / demands.scale, 3), "bound": round(found.bound / demands.scale, 3),
+            "gap": round(found.gap, 6), "status": found.status,
             "method": found.method, "spikes": "measured" if counted else "guessed",
         }  # fmt: skip
         return module.with_ops(ops).with_attrs(placement=quality)
@@ -78,9 +79,10 @@ class Place(Pass, name="place", takes="mapped"):
 
 @dataclass(frozen=True)
 class Traffic:
-    """Spikes a sample between logical cores, scaled to integers, and those of each part to each logical core."""
+    """Spikes a sample between logical cores, times `scale` as integers, and those of each part to each logical core."""
 
     between: NDArray[np.int64]
+    scale: float
     sent: Mapping[str, Mapping[int, int]]
 
 
@@ -116,7 +118,7 @@ def traffic(module: Module, target: Target, spikes: Mapping[str, Array]) -> Traf
     np.fill_diagonal(between, 0)
     factor = min(_SCALE / max(between.max(initial=0.0), 1.0), 1000.0)
     rounded = {part: {core: round(count) for core, count in row.items()} for part, row in sent.items()}
-    return Traffic(np.rint(between * factor).astype(np.int64), rounded)
+    return Traffic(np.rint(between * factor).astype(np.int64), factor, rounded)
 
 
 def _distances(target: Target, mesh_distance: Any) -> NDArray[np.int64]:

@@ -227,7 +227,7 @@ class _Legalization:
 
     def _gate(self, op: snn.NeuronOp, amount: tuple[int, int]) -> Value:
         """The current of one injected spike that opens the population at its start."""
-        pulse = self.gates.setdefault(op.start, loihi.Input(out=f"gate.{op.start}", shape=(1,), kind="pulse", at=op.start))
+        pulse = self.gates.setdefault(op.start, loihi.Input(out=f"gate.{op.start}", shape=(1,), kind="pulse", at=op.start, loc=self._loc(op)))
         shape = op.result.shape
         weight = Const(f"{op.out}.gate.w", np.broadcast_to(np.int16(amount[0]), (op.result.type.size, 1)))
         loc = self._loc(op)

@@ -1,0 +1,111 @@
+"""Files that a user names: told apart before anything long begins."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nmc.ir.diagnostics import NmcError, fail
+
+if TYPE_CHECKING:
+    from nmc.ir.module import Module
+    from nmc.program import Program
+
+
+def readable(path: str | Path) -> Path:
+    """Give the path of a file that can be read.
+
+    Raises
+    ------
+    NmcError
+        E0002 when it is missing, a folder, or not to be read.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise fail("E0002", "this is a folder, not a file", where=str(path))
+        if not path.exists():
+            raise fail("E0002", "there is no such file", where=str(path), hint=_neighbour(path))
+        path.open("rb").close()
+    except ValueError as error:  # a null character in the name
+        raise fail("E0002", f"not the name of a file: {error}", where=repr(str(path))) from None
+    return path
+
+
+def writable(path: Path) -> Path:
+    """Give the path of a file that can be written.
+
+    Raises
+    ------
+    NmcError
+        E0002 when it is a folder, or its folder is missing or takes no files.
+    """
+    try:
+        if path.is_dir():
+            raise fail("E0002", "this is a folder; name a file to write", where=str(path))
+        if not path.parent.is_dir():
+            hint = f"make it first: mkdir -p {path.parent}"
+            raise fail("E0002", f"there is no folder {path.parent}", where=str(path), hint=hint)
+        if not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise fail("E0002", "no permission to write here", where=str(path))
+    except ValueError as error:
+        raise fail("E0002", f"not the name of a file: {error}", where=repr(str(path))) from None
+    return path
+
+
+def open_module(path: str | Path) -> Module:
+    """Read a network: ``.onnx``, ``.nmc``, or the mapped network inside an ``.nmx``."""
+    file = readable(path)
+    if file.suffix == ".nmx":
+        return open_program(file).module
+    from nmc.driver import load_module
+
+    return load_module(file)
+
+
+def open_program(path: str | Path) -> Program:
+    """Read a compiled network.
+
+    Raises
+    ------
+    NmcError
+        E0002 when there is no such file, E0001 for a network that is not compiled yet, E08.. when damaged.
+    """
+    file = readable(path)
+    if file.suffix in (".onnx", ".nmc"):
+        hint = f"compile it first: nmc compile {file} -o {file.stem}.nmx"
+        raise fail("E0001", "this network is not compiled yet", where=str(path), hint=hint)
+    from nmc.program import Program
+
+    return Program.open(file)
+
+
+def check_target(name: str) -> None:
+    """Refuse a target that does not exist, with the nearest name.
+
+    Raises
+    ------
+    NmcError
+        E0501, or E0502 for a TOML file that is none.
+    """
+    from nmc.cli.targets import target_names
+    from nmc.ir.target import resolve
+    from nmc.passes.registry import did_you_mean
+
+    try:
+        resolve(name)
+    except NmcError as error:
+        if error.diagnostics[0].code != "E0501" or name.endswith(".toml"):
+            raise
+        raise fail("E0501", f"there is no target {name}", hint=did_you_mean(name, target_names())) from None
+
+
+def _neighbour(path: Path) -> str:
+    from difflib import get_close_matches
+
+    try:
+        near = get_close_matches(path.name, [item.name for item in path.parent.iterdir()], 1)
+    except OSError:
+        return f"there is no folder {path.parent} either"
+    return f"did you mean {path.parent / near[0]}?" if near else ""

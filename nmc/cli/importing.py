@@ -1,0 +1,17 @@
+"""``nmc import``: a network of any frontend as IR text."""
+
+from __future__ import annotations
+
+import argparse
+
+from nmc.cli.console import Console
+from nmc.cli.files import open_module, writable
+from nmc.cli.opt import write_module
+
+
+def import_verb(args: argparse.Namespace, console: Console) -> int:
+    """Print or write the module that a frontend makes of a file."""
+    if args.o:
+        writable(args.o)
+    write_module(open_module(args.model), args.o, console)
+    return 0

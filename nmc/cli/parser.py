@@ -1,0 +1,307 @@
+"""The verbs, and the options of each; argparse only, built for the one verb that is called."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import NoReturn
+
+#: Wide enough for the option tables, narrow enough for a terminal beside an editor.
+_WIDTH = 100
+
+
+class Parser(argparse.ArgumentParser):
+    """An argparse parser that raises errors instead of ending the process, because exit code 2 is taken."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse would print.
+
+        Raises
+        ------
+        UsageError
+            E0003.
+        """
+        from nmc.cli.errors import UsageError
+        from nmc.ir.diagnostics import Diagnostic
+
+        known = re.findall(r"--[a-z][a-z-]*", self.format_help())
+        unknown = re.findall(r"--[a-z][a-z-]*", message) if message.startswith("unrecognized") else []
+        near = [found for word in unknown for found in get_close_matches(word, known, 1)]
+        hint = f"did you mean {near[0]}?" if near else f"{self.prog} --help lists the options"
+        raise UsageError(Diagnostic("E0003", message, hint=hint), self.format_usage().rstrip())
+
+
+@dataclass(frozen=True)
+class Verb:
+    """What ``nmc NAME`` does.
+
+    Parameters
+    ----------
+    name, group, summary : str
+        Name, heading in the overview, one line of help.
+    run : str
+        ``"module:function"``, imported when the verb is called.
+    add : callable
+        Declares the verb's own arguments.
+    """
+
+    name: str
+    group: str
+    summary: str
+    run: str
+    add: Callable[[Parser], None]
+
+
+def find_verb(name: str) -> Verb:
+    """Give a verb by name.
+
+    Raises
+    ------
+    UsageError
+        E0004 when there is none of that name.
+    """
+    table = {verb.name: verb for verb in VERBS}
+    if name in table:
+        return table[name]
+    from nmc.cli.errors import UsageError
+    from nmc.ir.diagnostics import Diagnostic
+
+    near = get_close_matches(name, table, 1)
+    hint = f"did you mean nmc {near[0]}?" if near else "nmc --help lists all verbs"
+    what = "there is no option" if name.startswith("-") else "there is no verb"
+    raise UsageError(Diagnostic("E0004", f"{what} {name[:80]}", hint=hint))
+
+
+def build(verb: Verb) -> Parser:
+    """Make the parser of one verb."""
+
+    def formatter(prog: str) -> argparse.HelpFormatter:
+        return argparse.RawDescriptionHelpFormatter(prog, max_help_position=30, width=_WIDTH)
+
+    parser = Parser(
+        prog=f"nmc {verb.name}",
+        description=verb.summary[0].upper() + verb.summary[1:] + ".",
+        formatter_class=formatter,
+        allow_abbrev=False,
+    )
+    verb.add(parser)
+    group = parser.add_argument_group("output")
+    group.add_argument("--json", action="store_true", help="print one JSON object")
+    group.add_argument("-q", "--quiet", action="store_true", help="no summary and no progress")
+    group.add_argument("-v", "--verbose", action="store_true", help="tell more")
+    group.add_argument("--traceback", action="store_true", help="show where in nmc an error was raised")
+    return parser
+
+
+def overview() -> str:
+    """Give the text of ``nmc --help``."""
+    lines = [
+        "usage: nmc VERB [OPTIONS]",
+        "",
+        "nmc, the neuromorphic compiler: from an ONNX model to chip images and bit-exact emulators.",
+    ]
+    for group in dict.fromkeys(verb.group for verb in VERBS):
+        lines += ["", f"{group}:"]
+        lines += [f"  {verb.name:<9} {verb.summary}" for verb in VERBS if verb.group == group]
+    lines += ["", "nmc VERB --help lists the options of a verb; nmc --version tells the version.", ""]
+    return "\n".join(lines)
+
+
+def _count(text: str) -> int:
+    return _whole(text, 1)
+
+
+def _natural(text: str) -> int:
+    return _whole(text, 0)
+
+
+def _whole(text: str, least: int) -> int:
+    if not re.fullmatch(r"\d{1,9}", text) or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no whole number from {least} on")
+    return int(text)
+
+
+def _target(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--target", metavar="NAME|FILE.toml", default="loihi", help="the chip (default: loihi; see nmc targets)"
+    )
+
+
+def _file(parser: argparse._ActionsContainer, flag: str, text: str) -> None:
+    parser.add_argument(flag, metavar="FILE", type=Path, help=text)
+
+
+def _raw(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument("--raw", action="store_true", help="do not divide uint8 samples by 255")
+
+
+def _network(parser: argparse._ActionsContainer) -> None:
+    """Options that shape the converted network; those not given are left to `CompileOptions`."""
+    parser.add_argument("--steps", metavar="T", type=_count, help="time steps a sample (default: 32)")
+    parser.add_argument("--encoder", choices=("constant", "rate"), help="input coding (default: constant)")
+    parser.add_argument("--reset", choices=("subtract", "zero"), help="after a spike (default: subtract)")
+    parser.add_argument("--bits", type=_count, help="bits of a weight (default: 8)")
+    parser.add_argument("--seed", metavar="S", type=_natural, help="seed of all random choices (default: 0)")
+    parser.add_argument(
+        "--effort", choices=("fast", "normal", "best"), help="how hard placement is tried (default: normal)"
+    )
+
+
+def _passes(parser: argparse._ActionsContainer, text: str) -> None:
+    parser.add_argument("--passes", metavar="TEXT", default="", help=text)
+    parser.add_argument(
+        "-d", "--without", metavar="PASS", action="append", default=[], help="leave a pass out (repeatable)"
+    )
+    parser.add_argument(
+        "--load-pass", metavar="FILE", action="append", default=[], help="passes from a Python file (repeatable)"
+    )
+    parser.add_argument("--print-pipeline", action="store_true", help="print the passes and stop")
+
+
+def _debugging(parser: Parser) -> None:
+    group = parser.add_argument_group("looking inside")
+    group.add_argument(
+        "--print-ir-after", metavar="NAMES|all|changed", default="", help="print the IR after these passes"
+    )
+    group.add_argument("--print-ir-dir", metavar="D", type=Path, help="write the IR after each pass to a folder")
+    group.add_argument("--timing", action="store_true", help="print the time of each pass")
+    group.add_argument("--trace", metavar="FILE", type=Path, help="write pass timings for ui.perfetto.dev")
+    group.add_argument("--explain", metavar="PASS|all", default="", help="tell why rules did not apply")
+    group.add_argument("--check-each", metavar="FILE", help="run these inputs before and after each pass")
+    group.add_argument("--bisect-limit", metavar="N", type=_natural, help="run only N optional passes")
+    group.add_argument(
+        "--crash-dir", metavar="D", type=Path, default=Path(), help="folder for reproducers (default: here)"
+    )
+
+
+def _compile(parser: Parser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="a trained network (.onnx) or IR text (.nmc)")
+    _target(parser)
+    _file(parser, "-o", "what to write (default: the name of MODEL with .nmx)")
+    _file(parser, "--calib", "sample data for thresholds: .npz with x")
+    _raw(parser)
+    _network(parser)
+    _file(parser, "--data", "evaluate on these samples: .npz with x and y")
+    parser.add_argument("--limit", metavar="N", type=_count, help="of --data, only the first N samples")
+    _passes(parser, "pipeline instead of the target's default one")
+    _debugging(parser)
+
+
+def _check(parser: Parser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="a trained network (.onnx) or IR text (.nmc)")
+    _target(parser)
+    _file(parser, "--calib", "sample data for thresholds; guessed when not given")
+    _raw(parser)
+    _network(parser)
+
+
+def _samples(parser: Parser, flag: str, text: str) -> None:
+    parser.add_argument("program", metavar="NET.nmx", help="a compiled network")
+    parser.add_argument(flag, metavar="FILE", required=True, help=text)
+    parser.add_argument("--limit", metavar="N", type=_count, help="only the first N samples")
+    parser.add_argument("--steps", metavar="T", type=_count, help="time steps (default: as compiled)")
+    _raw(parser)
+
+
+def _run(parser: Parser) -> None:
+    _samples(parser, "--input", "samples: .npz with x")
+    _file(parser, "-o", "write logits, prediction and probes (.npz)")
+    parser.add_argument(
+        "--probe", metavar="POP.v", action="append", default=[], help="record a state or .spikes (repeatable)"
+    )
+    parser.add_argument("--engine", metavar="NAME", default="functional", help="emulator (default: functional)")
+
+
+def _eval(parser: Parser) -> None:
+    _samples(parser, "--data", "labelled samples: .npz with x and y")
+
+
+def _opt(parser: Parser) -> None:
+    parser.add_argument("file", metavar="FILE", nargs="?", help="IR text (.nmc), .onnx, or - for standard input")
+    _file(parser, "-o", "write the IR (.nmc, and .npz for large constants) instead of printing it")
+    _passes(parser, "the passes to run; none just reads, checks and prints")
+    parser.add_argument("--list", action="store_true", help="list all passes")
+    _debugging(parser)
+
+
+def _import(parser: Parser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="a network of any frontend: .onnx, .nmc")
+    _file(parser, "-o", "write the IR (.nmc, and .npz for large constants) instead of printing it")
+
+
+def _inspect(parser: Parser) -> None:
+    parser.add_argument("file", metavar="FILE", help=".onnx, .nmc or .nmx")
+    parser.add_argument("--ir", action="store_true", help="print the IR text")
+
+
+def _objdump(parser: Parser) -> None:
+    parser.add_argument("program", metavar="NET.nmx", help="a compiled network")
+    parser.add_argument("--core", metavar="N", type=_natural, action="append", help="only this core (repeatable)")
+    _file(parser, "-o", "write the IR (.nmc, and .npz for memories) instead of printing it")
+
+
+def _where(parser: Parser) -> None:
+    parser.add_argument("program", metavar="NET.nmx", help="a compiled network")
+    parser.add_argument(
+        "place", metavar="PLACE", nargs="+", help='"core 17 cx 5", "1,0,2:5" or a neuron "conv1[3,4,5]"'
+    )
+
+
+def _passes_list(parser: Parser) -> None:
+    parser.add_argument("name", metavar="NAME", nargs="?", help="a pass or an @alias")
+    parser.add_argument(
+        "--load-pass", metavar="FILE", action="append", default=[], help="passes from a Python file (repeatable)"
+    )
+
+
+def _ops(parser: Parser) -> None:
+    parser.add_argument("name", metavar="NAME", nargs="?", help="an op (ann.conv) or a dialect (ann)")
+
+
+def _targets(parser: Parser) -> None:
+    parser.add_argument("name", metavar="NAME", nargs="?", help="a target, or a TOML file of your own")
+
+
+def _demo(parser: Parser) -> None:
+    parser.add_argument("--model", metavar="NAME", default="digits-cnn", help="network (default: digits-cnn)")
+    _target(parser)
+    parser.add_argument("--data", metavar="FILE", default="", help="other test samples: .npz with x and y")
+    parser.add_argument("--limit", metavar="N", type=_count, help="only the first N samples")
+    parser.add_argument("--steps", metavar="T", type=_count, help="time steps a sample (default: 32)")
+    _file(parser, "-o", "also write the compiled network (.nmx)")
+
+
+def _explain(parser: Parser) -> None:
+    parser.add_argument("code", metavar="CODE", nargs="?", help="an error code such as E0203; all without one")
+
+
+VERBS = (
+    Verb("compile", "build and run", "compile a trained network for a chip", "nmc.cli.compile:compile_verb", _compile),
+    Verb("run", "build and run", "run a compiled network on an emulator", "nmc.cli.run:run_verb", _run),
+    Verb("eval", "build and run", "measure accuracy, spikes and energy on labelled data", "nmc.cli.run:eval_verb", _eval),
+    Verb("check", "build and run", "tell whether a network converts and fits a chip, layer by layer",
+         "nmc.cli.check:check_verb", _check),
+    Verb("demo", "build and run", "compile the digits network and run it on the emulator", "nmc.cli.demo:demo_verb", _demo),
+    Verb("import", "program text", "turn a network of any frontend into IR text", "nmc.cli.importing:import_verb", _import),
+    Verb("opt", "program text", "run passes on IR text", "nmc.cli.opt:opt_verb", _opt),
+    Verb("inspect", "look inside", "summarise a model, IR text or a compiled network", "nmc.cli.inspect:inspect_verb",
+         _inspect),
+    Verb("objdump", "look inside", "disassemble the chip image of a compiled network", "nmc.cli.inspect:objdump_verb",
+         _objdump),
+    Verb("where", "look inside", "tell which neuron is at a place of the chip, or where a neuron is",
+         "nmc.cli.inspect:where_verb", _where),
+    Verb("passes", "reference", "list passes and pipelines, or describe one", "nmc.cli.listing:passes_verb", _passes_list),
+    Verb("ops", "reference", "list the ops of the IR, or describe one", "nmc.cli.listing:ops_verb", _ops),
+    Verb("targets", "reference", "list chips, or every limit of one with its source", "nmc.cli.listing:targets_verb",
+         _targets),
+    Verb("explain", "reference", "explain an error code", "nmc.cli.explain:explain_verb", _explain),
+)  # fmt: skip
+
+
+def verb_names() -> Iterable[str]:
+    """Names of all verbs, in the order of the overview."""
+    return tuple(verb.name for verb in VERBS)

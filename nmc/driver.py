@@ -1,0 +1,275 @@
+"""From a file to a compiled program: the public functions behind the command line."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import nmc
+from nmc.ir.diagnostics import fail
+from nmc.ir.module import Module
+from nmc.ir.ops import snn
+from nmc.ir.target import resolve
+from nmc.passes.base import Pass
+from nmc.passes.manager import ManagerOptions, PipelineResult, run_pipeline
+from nmc.program import Program, backend_of
+
+Stage = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class CompileOptions:
+    """How to compile.
+
+    Parameters
+    ----------
+    target : str
+        Name of a target, or a TOML file of one's own chip.
+    calib : str
+        ``.npz`` with sample data for thresholds and traffic; labels are not needed.
+    steps : int
+        Time steps of a run, latency included.
+    encoder : {"constant", "rate"}
+        How data enter: as constant current or as Bernoulli spikes.
+    reset : {"subtract", "zero"}
+        Soft or hard reset.
+    bits : int
+        Weight bits.
+    seed : int
+        Of everything random.
+    effort : {"fast", "normal", "best"}
+        Of the placement.
+    raw : bool
+        Leave uint8 data as they are instead of dividing by 255.
+    passes : str
+        Pipeline text instead of the target's own.
+    without : tuple of str
+        Names of passes to leave out.
+    load_pass : tuple of str
+        Python files with passes to add.
+    """
+
+    target: str = "loihi"
+    calib: str = ""
+    steps: int = 32
+    encoder: Literal["constant", "rate"] = "constant"
+    reset: Literal["subtract", "zero"] = "subtract"
+    bits: int = 8
+    seed: int = 0
+    effort: Literal["fast", "normal", "best"] = "normal"
+    raw: bool = False
+    passes: str = ""
+    without: tuple[str, ...] = ()
+    load_pass: tuple[str, ...] = ()
+
+
+def load(path: str | Path) -> Module:
+    """Read a network.
+
+    Parameters
+    ----------
+    path : str or Path
+        ``.onnx`` or ``.nmc``.
+
+    Raises
+    ------
+    NmcError
+        E0001 for another kind of file, and whatever its reader finds.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise fail("E0001", "no such file", where=str(path))
+    if path.suffix == ".onnx":
+        from nmc.frontends.onnx import load_onnx
+
+        return load_onnx(path)
+    if path.suffix == ".nmc":
+        from nmc.ir.text.sidefile import load as load_text
+        from nmc.ir.verify import verify_or_raise
+
+        module = load_text(path)
+        verify_or_raise(module, f"({path})")
+        return module
+    raise fail("E0001", f"cannot read {path.suffix or 'a file without suffix'}", where=str(path), hint="give .onnx or .nmc")
+
+
+load_module = load
+
+
+def opt(module: Module, passes: str, *, load_pass: tuple[str, ...] = (), manager: ManagerOptions | None = None) -> Module:
+    """Run a pipeline given as text over a module."""
+    return run_pipeline(module, _parse(passes, load_pass), manager).module
+
+
+def _parse(text: str, load_pass: tuple[str, ...]) -> tuple[Pass, ...]:
+    from nmc.passes.load_file import load_pass_file
+    from nmc.passes.pipeline import parse_pipeline
+    from nmc.passes.registry import standard_registry
+
+    registry = standard_registry()
+    for path in load_pass:
+        registry = registry.adding(load_pass_file(path), path)
+    return parse_pipeline(text, registry)
+
+
+def pipeline_for(options: CompileOptions) -> tuple[Pass, ...]:
+    """Make the pipeline of a compilation: the target's own or the given one, with the options filled in.
+
+    An option that the pipeline text sets itself is left as it is.
+    """
+    from nmc.passes.pipeline import without
+
+    base = resolve(options.target).name
+    passes = _parse(options.passes or f"@default:{base}", options.load_pass)
+    if options.without:
+        passes = without(passes, options.without)
+    return tuple(_filled(item, options) for item in passes)
+
+
+def _filled(item: Pass, options: CompileOptions) -> Pass:
+    given = {
+        "data": options.calib, "raw": options.raw, "steps": options.steps, "encoder": options.encoder,
+        "reset": options.reset, "bits": options.bits, "seed": options.seed, "effort": options.effort,
+    }  # fmt: skip
+    if options.target.endswith(".toml"):
+        given["target"] = options.target
+    changes = {
+        entry.name: given[entry.name]
+        for entry in fields(item)
+        if entry.name in given and getattr(item, entry.name) == entry.default
+    }
+    return replace(item, **changes)
+
+
+def compile_model(
+    source: str | Path | Module,
+    options: CompileOptions | None = None,
+    manager: ManagerOptions | None = None,
+    progress: Stage | None = None,
+) -> Program:
+    """Compile a network for a target.
+
+    Parameters
+    ----------
+    source : path or Module
+        What to compile, at any level before ``image``.
+    options : CompileOptions or None
+        How.
+    manager : ManagerOptions or None
+        Dumps and checks between passes.
+    progress : callable
+        Called with the name of each stage.
+
+    Raises
+    ------
+    NmcError
+        For everything that the user can mend; `DoesNotFit` when the network exceeds the target.
+    """
+    return compile_traced(source, options, manager, progress)[0]
+
+
+def compile_traced(
+    source: str | Path | Module,
+    options: CompileOptions | None = None,
+    manager: ManagerOptions | None = None,
+    progress: Stage | None = None,
+) -> tuple[Program, PipelineResult]:
+    """Compile and also give what the pass manager saw (timings, dumps, explanations)."""
+    options, manager = options or CompileOptions(), manager or ManagerOptions()
+    tell = progress or (lambda stage: None)
+    tell("read")
+    passes = pipeline_for(options)
+    module = source if isinstance(source, Module) else load(source)
+    result = run_pipeline(module, passes, replace(manager, on_pass=lambda name, *_: tell(name)))
+    if result.module.level != "mapped":
+        hint = "end the pipeline with the target's allocation"
+        raise fail("E0002", f"the pipeline ends at level {result.module.level}, not mapped", hint=hint)
+    tell("emit")
+    final = result.module.with_attrs(seed=options.seed, source_sha256=_source_hash(source))
+    backend = backend_of(resolve(options.target).name)
+    files = backend.emit(final)
+    tell("measure")
+    report = _report(final, options, backend, files)
+    manifest = _manifest(source, options, passes, final)
+    return Program.build(final, files, manifest, report, backend.places(final)), result
+
+
+def compile(source: str | Path | Module, *, target: str = "loihi", **options: Any) -> Program:  # noqa: A001
+    """Compile a network; keyword arguments are those of `CompileOptions`."""
+    return compile_model(source, CompileOptions(target=target, **options))
+
+
+def _source_hash(source: str | Path | Module) -> str:
+    data = str(source).encode() if isinstance(source, Module) else Path(source).read_bytes()
+    return hashlib.sha256(data).hexdigest()
+
+
+def _manifest(
+    source: str | Path | Module, options: CompileOptions, passes: tuple[Pass, ...], module: Module
+) -> dict[str, Any]:
+    from nmc.passes.pipeline import print_pipeline
+
+    name = source.name if isinstance(source, Module) else Path(source).name
+    shown = asdict(options)
+    shown["calib"] = _file_hash(options.calib)
+    shown["load_pass"] = [_file_hash(path) for path in options.load_pass]
+    profile = Path(options.target).read_text() if options.target.endswith(".toml") else ""
+    bare = tuple(replace(item, **({"data": ""} if hasattr(item, "data") else {})) for item in passes)
+    return {
+        "nmc": nmc.__version__, "target": resolve(options.target).name, "profile": profile,
+        "steps": module.attr("steps", 0), "latency": module.attr("latency", {}), "seed": options.seed,
+        "source": {"name": name, "sha256": module.attr("source_sha256")}, "options": shown,
+        "pipeline": print_pipeline(bare),
+    }  # fmt: skip
+
+
+def _file_hash(path: str) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else ""
+
+
+def _report(module: Module, options: CompileOptions, backend: Any, files: dict[str, bytes]) -> dict[str, Any]:
+    target = resolve(options.target)
+    use = backend.describe(module)
+    return {
+        "network": module.name,
+        "target": target.name,
+        "steps": module.attr("steps", 0),
+        "latency_steps": max(module.attr("latency", {}).values(), default=0),
+        "cores": {"used": len(use["cores"]), "available": target.cores},
+        "neurons": sum(row["neurons"] for row in backend.layers(module)),
+        "synapses": use["synapses"],
+        "memory": _memory(use["cores"], target.limits),
+        "placement": module.attr("placement"),
+        "layers": backend.layers(module),
+        "energy": _predicted(module, options, backend, files),
+    }
+
+
+def _memory(cores: dict[int, dict[str, int]], limits: Any) -> list[dict[str, Any]]:
+    """High-water mark of each resource: the core that uses most of it."""
+    rows = []
+    for resource in dict.fromkeys(name for used in cores.values() for name in used):
+        core = max(cores, key=lambda number: cores[number].get(resource, 0))
+        used, limit = cores[core].get(resource, 0), limits[resource]
+        rows.append({
+            "resource": resource, "used": used, "limit": limit, "core": core, "percent": round(100 * used / limit, 1),
+        })  # fmt: skip
+    return sorted(rows, key=lambda row: (-row["percent"], row["resource"]))
+
+
+def _predicted(module: Module, options: CompileOptions, backend: Any, files: dict[str, bytes]) -> dict[str, Any] | None:
+    """Events and energy of a few calibration samples on the emulator; None without data."""
+    sources = {op.source for op in module.of_type(snn.InputOp) if op.source}
+    if not options.calib or len(sources) != 1:
+        return None
+    from nmc.passes.data import fit_shape, load_samples
+
+    x, _ = load_samples(options.calib, limit=8, raw=options.raw)
+    runner = backend.Runner(files)
+    ((name, shape),) = runner.sources.items()
+    _, events = runner.run({name: fit_shape(x, shape)})
+    return {**backend.event_summary(events, len(x)), "samples": len(x), "data": "calibration"}
+

@@ -1,0 +1,304 @@
+"""The artefact ``.nmx``: a compiled network with its image, its map and its report, in one reproducible file."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import io
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmc.ir.diagnostics import NmcError, fail
+from nmc.ir.interp import Progress, Result
+from nmc.ir.module import Module
+from nmc.ir.npz import npz_bytes, read_npz
+from nmc.ir.text.parser import parse
+from nmc.ir.text.sidefile import blobs
+from nmc.passes.data import fit_shape, scale_samples
+
+Array = NDArray[Any]
+SCHEMA = "nmc.program/1"
+#: More than this many bytes in an artefact are refused before they are read.
+MAX_BYTES = 2 << 30
+
+
+@dataclass(frozen=True)
+class Run:
+    """What running a program gave.
+
+    Parameters
+    ----------
+    result : Result
+        Outputs (floats in the trained network's range) and probes.
+    summary : dict
+        Spikes, synaptic operations, energy and time a sample.
+    """
+
+    result: Result
+    summary: dict[str, float]
+
+    @property
+    def logits(self) -> Array:
+        """The first output, (N, ...)."""
+        return next(iter(self.result.outputs.values()))
+
+
+class Program:
+    """A compiled network.
+
+    Parameters
+    ----------
+    manifest : dict
+        Target, steps, source and options; hashes of all files.
+    texts : mapping of str to bytes
+        Members of the artefact other than the manifest, by name.
+    """
+
+    def __init__(self, manifest: dict[str, Any], texts: Mapping[str, bytes]) -> None:
+        self.manifest = manifest
+        self._members = dict(texts)
+
+    @staticmethod
+    def build(
+        module: Module, files: Mapping[str, bytes], manifest: dict[str, Any], report: dict[str, Any], places: dict[str, Any]
+    ) -> Program:
+        """Put a program together from the final module and the image files."""
+        members = {
+            "module.nmc": str(module).encode(),
+            "module.npz": npz_bytes(blobs(module)),
+            "map.json": _json(places),
+            "report.json": _json(report),
+            **{f"image/{name}": data for name, data in files.items()},
+        }
+        hashes = {name: hashlib.sha256(data).hexdigest() for name, data in members.items()}
+        return Program({"schema": SCHEMA, **manifest, "files": hashes}, members)
+
+    @property
+    def target(self) -> str:
+        """Name of the target whose image this is."""
+        return str(self.manifest["target"])
+
+    @property
+    def steps(self) -> int:
+        """Time steps of a run."""
+        return int(self.manifest["steps"])
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """The image files, by name."""
+        return {name[6:]: data for name, data in self._members.items() if name.startswith("image/")}
+
+    @cached_property
+    def report(self) -> dict[str, Any]:
+        """What the compiler reported: cores, memory, placement, latency, energy."""
+        return self._read_json("report.json")
+
+    @cached_property
+    def map(self) -> dict[str, Any]:
+        """Where every neuron lives, by population."""
+        return self._read_json("map.json")
+
+    @cached_property
+    def module(self) -> Module:
+        """The final module, mapped level."""
+        arrays = read_npz(io.BytesIO(self._members.get("module.npz", b"")))  # type: ignore[arg-type]
+        text = self._members.get("module.nmc", b"").decode("utf-8", "replace")
+        return parse(text, arrays, file="module.nmc")
+
+    def _read_json(self, name: str) -> dict[str, Any]:
+        try:
+            found = json.loads(self._members[name])
+        except (KeyError, ValueError, RecursionError) as error:
+            raise fail("E0804", f"{name} is missing or damaged: {error}") from None
+        if not isinstance(found, dict):
+            raise fail("E0804", f"{name} holds no object")
+        return found
+
+    def image_module(self) -> Module:
+        """The image files, disassembled."""
+        module: Module = backend_of(self.target).disassemble(self.files)
+        return module
+
+    def to_bytes(self) -> bytes:
+        """The artefact's bytes: a ZIP without compression and with fixed dates, the same for the same program."""
+        stream = io.BytesIO()
+        with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+            for name, data in {"manifest.json": _json(self.manifest), **self._members}.items():
+                info = zipfile.ZipInfo(name)
+                info.create_system = 3
+                archive.writestr(info, data)
+        return stream.getvalue()
+
+    def save(self, path: str | Path) -> None:
+        """Write the artefact.
+
+        Raises
+        ------
+        NmcError
+            E0805 when the file cannot be written.
+        """
+        try:
+            Path(path).write_bytes(self.to_bytes())
+        except OSError as error:
+            raise fail("E0805", f"cannot write the program: {error.strerror}", where=str(path)) from None
+
+    @staticmethod
+    def open(path: str | Path) -> Program:
+        """Read an artefact.
+
+        Raises
+        ------
+        NmcError
+            E0803 for a file that is no artefact, is damaged, or names a place outside itself; E0804 for members
+            that do not match their hashes.
+        """
+        try:
+            with zipfile.ZipFile(path) as archive:
+                members = _members(archive)
+        except NmcError as error:
+            raise NmcError([_with_place(item, str(path)) for item in error.diagnostics]) from None
+        except FileNotFoundError:
+            raise fail("E0803", "no such file", where=str(path)) from None
+        except Exception as error:  # zipfile and zlib raise a dozen kinds on damaged files
+            raise fail("E0803", f"not a compiled program: {error}", where=str(path)) from None
+        return _checked(members, str(path))
+
+    def runner(self, engine: str = "functional") -> Any:
+        """Load the image into an emulator of its target; see the target's ``backend.Runner``."""
+        return backend_of(self.target).Runner(self.files, engine)
+
+    def run(
+        self,
+        x: Array,
+        *,
+        raw: bool = False,
+        steps: int | None = None,
+        probes: Sequence[str] = (),
+        first_sample: int = 0,
+        engine: str = "functional",
+        batch: int = 128,
+        progress: Progress | None = None,
+    ) -> Run:
+        """Run samples on the emulator.
+
+        Parameters
+        ----------
+        x : (N, ...) array
+            Samples; uint8 is divided by 255 unless `raw`.
+        steps : int or None
+            Time steps a sample; what it was compiled for by default.
+        probes : sequence of str
+            ``population.spikes``, ``.u`` or ``.v``.
+        first_sample : int
+            Data-set number of the first sample (keys the random encoder).
+        engine : str
+            Engine of the target's emulator.
+        batch : int
+            Samples computed at once; does not change the result.
+        progress : callable
+            Called with (samples done, samples in all).
+
+        Raises
+        ------
+        NmcError
+            E0401 for samples of another shape, E0540 for unknown probes, E0806 for a network with several inputs.
+        """
+        runner = self.runner(engine)
+        if len(runner.sources) != 1:
+            raise fail("E0806", f"the program takes {len(runner.sources)} inputs: {', '.join(runner.sources)}")
+        if steps is not None and steps < 1:
+            raise fail("E0401", f"{steps} steps are none")
+        ((name, shape),) = runner.sources.items()
+        data = {name: fit_shape(scale_samples(x, raw=raw), shape)}
+        result, events = runner.run(
+            data, steps, probes=probes, first_sample=first_sample, batch=batch, progress=progress
+        )
+        return Run(result, backend_of(self.target).event_summary(events, len(x)))
+
+    def where(self, place: str) -> list[str]:
+        """Answer which neuron is in a place, or where a neuron is.
+
+        Parameters
+        ----------
+        place : str
+            ``core 17 cx 5`` or ``17:5`` for a compartment, ``conv1[3,4,5]`` for a neuron, ``conv1`` for a population.
+
+        Raises
+        ------
+        NmcError
+            E0807 when there is no such place.
+        """
+        from nmc.runtime.places import find_place
+
+        return find_place(self.map, place)
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        return f"<pre>{escape(json.dumps(self.report, indent=1))}</pre>"
+
+
+def backend_of(target: str) -> Any:
+    """The module that emits and runs images of a target."""
+    if not target.isidentifier():
+        raise fail("E0721", f"there is no target {target!r}")
+    try:
+        return importlib.import_module(f"nmc.targets.{target}.backend")
+    except ModuleNotFoundError:
+        raise fail("E0721", f"there is no target {target!r}", hint="nmc targets lists them") from None
+
+
+def _json(data: Any) -> bytes:
+    return (json.dumps(data, indent=1, default=_plain) + "\n").encode()
+
+
+def _plain(item: Any) -> Any:
+    if isinstance(item, np.generic):
+        return item.item()
+    raise TypeError(f"{type(item).__name__} is no JSON")
+
+
+def _members(archive: zipfile.ZipFile) -> dict[str, bytes]:
+    infos = archive.infolist()
+    total = sum(info.file_size for info in infos)
+    if total > MAX_BYTES or len(infos) > 4096:
+        raise fail("E0803", f"{len(infos)} members of {total:,} bytes are more than any program has")
+    members: dict[str, bytes] = {}
+    for info in infos:
+        path = PurePosixPath(info.filename)
+        if path.is_absolute() or ".." in path.parts or "\\" in info.filename or ":" in info.filename:
+            raise fail("E0803", f"member {info.filename!r} points outside the program")
+        if info.compress_type != zipfile.ZIP_STORED or info.filename in members:
+            raise fail("E0803", f"member {info.filename!r} is compressed or there twice; nmc writes neither")
+        members[info.filename] = archive.read(info)
+    return members
+
+
+def _with_place(item: Any, path: str) -> Any:
+    from dataclasses import replace
+
+    return replace(item, where=path)
+
+
+def _checked(members: dict[str, bytes], where: str) -> Program:
+    try:
+        manifest = json.loads(members.pop("manifest.json"))
+        schema, hashes = manifest["schema"], dict(manifest["files"])
+        _ = str(manifest["target"]), int(manifest["steps"])
+    except (KeyError, TypeError, ValueError, RecursionError):
+        raise fail("E0803", "not a compiled program: its manifest is missing or damaged", where=where) from None
+    if schema != SCHEMA:
+        raise fail("E0803", f"a program of another version ({schema!r}; this nmc reads {SCHEMA})", where=where)
+    found = {name: hashlib.sha256(data).hexdigest() for name, data in members.items()}
+    if found != hashes:
+        wrong = sorted(name for name in found.keys() | hashes.keys() if found.get(name) != hashes.get(name))
+        raise fail("E0804", f"members differ from the manifest: {', '.join(wrong[:5])}", where=where)
+    return Program(manifest, members)

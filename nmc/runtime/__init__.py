@@ -1,0 +1,1 @@
+"""Running compiled networks: evaluation, reference runs, the demo."""
