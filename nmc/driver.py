@@ -93,13 +93,20 @@ def load(path: str | Path) -> Module:
         module = load_text(path)
         verify_or_raise(module, f"({path})")
         return module
-    raise fail("E0001", f"cannot read {path.suffix or 'a file without suffix'}", where=str(path), hint="give .onnx or .nmc")
+    raise fail(
+        "E0001",
+        f"cannot read {path.suffix or 'a file without suffix'}",
+        where=str(path),
+        hint="give .onnx or .nmc",
+    )
 
 
 load_module = load
 
 
-def opt(module: Module, passes: str, *, load_pass: tuple[str, ...] = (), manager: ManagerOptions | None = None) -> Module:
+def opt(
+    module: Module, passes: str, *, load_pass: tuple[str, ...] = (), manager: ManagerOptions | None = None
+) -> Module:
     """Run a pipeline given as text over a module."""
     return run_pipeline(module, _parse(passes, load_pass), manager).module
 
@@ -197,7 +204,7 @@ def compile_traced(
     return Program.build(final, files, manifest, report, backend.places(final)), result
 
 
-def compile(source: str | Path | Module, *, target: str = "loihi", **options: Any) -> Program:  # noqa: A001
+def compile(source: str | Path | Module, *, target: str = "loihi", **options: Any) -> Program:
     """Compile a network; keyword arguments are those of `CompileOptions`."""
     return compile_model(source, CompileOptions(target=target, **options))
 
@@ -260,7 +267,9 @@ def _memory(cores: dict[int, dict[str, int]], limits: Any) -> list[dict[str, Any
     return sorted(rows, key=lambda row: (-row["percent"], row["resource"]))
 
 
-def _predicted(module: Module, options: CompileOptions, backend: Any, files: dict[str, bytes]) -> dict[str, Any] | None:
+def _predicted(
+    module: Module, options: CompileOptions, backend: Any, files: dict[str, bytes]
+) -> dict[str, Any] | None:
     """Events and energy of a few calibration samples on the emulator; None without data."""
     sources = {op.source for op in module.of_type(snn.InputOp) if op.source}
     if not options.calib or len(sources) != 1:
@@ -272,4 +281,3 @@ def _predicted(module: Module, options: CompileOptions, backend: Any, files: dic
     ((name, shape),) = runner.sources.items()
     _, events = runner.run({name: fit_shape(x, shape)})
     return {**backend.event_summary(events, len(x)), "samples": len(x), "data": "calibration"}
-

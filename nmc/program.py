@@ -68,7 +68,11 @@ class Program:
 
     @staticmethod
     def build(
-        module: Module, files: Mapping[str, bytes], manifest: dict[str, Any], report: dict[str, Any], places: dict[str, Any]
+        module: Module,
+        files: Mapping[str, bytes],
+        manifest: dict[str, Any],
+        report: dict[str, Any],
+        places: dict[str, Any],
     ) -> Program:
         """Put a program together from the final module and the image files."""
         members = {
@@ -213,7 +217,9 @@ class Program:
         """
         runner = self.runner(engine)
         if len(runner.sources) != 1:
-            raise fail("E0806", f"the program takes {len(runner.sources)} inputs: {', '.join(runner.sources)}")
+            raise fail(
+                "E0806", f"the program takes {len(runner.sources)} inputs: {', '.join(runner.sources)}"
+            )
         if steps is not None and steps < 1:
             raise fail("E0401", f"{steps} steps are none")
         ((name, shape),) = runner.sources.items()
@@ -294,9 +300,13 @@ def _checked(members: dict[str, bytes], where: str) -> Program:
         schema, hashes = manifest["schema"], dict(manifest["files"])
         _ = str(manifest["target"]), int(manifest["steps"])
     except (KeyError, TypeError, ValueError, RecursionError):
-        raise fail("E0803", "not a compiled program: its manifest is missing or damaged", where=where) from None
+        raise fail(
+            "E0803", "not a compiled program: its manifest is missing or damaged", where=where
+        ) from None
     if schema != SCHEMA:
-        raise fail("E0803", f"a program of another version ({schema!r}; this nmc reads {SCHEMA})", where=where)
+        raise fail(
+            "E0803", f"a program of another version ({schema!r}; this nmc reads {SCHEMA})", where=where
+        )
     found = {name: hashlib.sha256(data).hexdigest() for name, data in members.items()}
     if found != hashes:
         wrong = sorted(name for name in found.keys() | hashes.keys() if found.get(name) != hashes.get(name))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -34,8 +34,10 @@ def registry_with(files: Sequence[str]) -> Registry:
     return registry
 
 
-def manager_options(args: argparse.Namespace, module: Module, passes: Sequence[Pass]) -> ManagerOptions:
-    """Turn the command line's words into the manager's options.
+def manager_options(
+    args: argparse.Namespace, module: Callable[[], Module], passes: Sequence[Pass]
+) -> ManagerOptions:
+    """Turn the command line's words into the manager's options; `module` is read only when they need it.
 
     Raises
     ------
@@ -55,7 +57,7 @@ def manager_options(args: argparse.Namespace, module: Module, passes: Sequence[P
         timing=args.timing,
         bisect_limit=args.bisect_limit,
         crash_reproducer=args.crash_dir / REPRODUCER,
-        check_each=_check_inputs(args.check_each, module) if args.check_each else None,
+        check_each=_check_inputs(args.check_each, module()) if args.check_each else None,
         explain=args.explain,
         sink=_to_stderr,
     )

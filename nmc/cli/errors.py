@@ -18,22 +18,6 @@ _COLOURS = {"error": "\x1b[1;31m", "warning": "\x1b[1;33m", "note": "\x1b[1;36m"
 _BOLD, _BLUE, _RESET = "\x1b[1m", "\x1b[34m", "\x1b[0m"
 
 
-class UsageError(NmcError):
-    """The command line itself is wrong.
-
-    Parameters
-    ----------
-    diagnostic : Diagnostic
-        What is wrong with it.
-    usage : str
-        How the verb is called.
-    """
-
-    def __init__(self, diagnostic: Diagnostic, usage: str = "") -> None:
-        self.usage = usage
-        super().__init__(diagnostic)
-
-
 def report(error: Exception, words: Sequence[str]) -> int:
     """Print an exception and give the exit code.
 
@@ -48,8 +32,6 @@ def report(error: Exception, words: Sequence[str]) -> int:
         traceback.print_exception(error, file=sys.stderr)
     diagnostics, code = diagnose(error, words)
     print_diagnostics(diagnostics)
-    if isinstance(error, UsageError) and error.usage:
-        print(error.usage, file=sys.stderr)
     if "--json" in words:
         print(to_json(_verb(words), {"exit_code": code, "diagnostics": [d.to_json() for d in diagnostics]}))
     return code

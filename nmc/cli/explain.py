@@ -21,7 +21,7 @@ def explain_verb(args: argparse.Namespace, console: Console) -> int:
         return 0
     code = args.code.upper()
     if code not in CODES:
-        raise fail("E0006", f"there is no error code {args.code[:40]}", hint=did_you_mean(code, CODES))
+        raise fail("E0007", f"there is no error code {args.code[:40]}", hint=did_you_mean(code, CODES))
     entry = CODES[code]
     text = f"{code}: {entry.title}\n\n{fill(entry.text, 90)}"
     console.result(text, {"code": code, "title": entry.title, "text": entry.text})

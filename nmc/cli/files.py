@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nmc.ir.diagnostics import NmcError, fail
+from nmc.ir.diagnostics import fail
 
 if TYPE_CHECKING:
     from nmc.ir.module import Module
@@ -59,9 +59,9 @@ def open_module(path: str | Path) -> Module:
     file = readable(path)
     if file.suffix == ".nmx":
         return open_program(file).module
-    from nmc.driver import load_module
+    from nmc.driver import load
 
-    return load_module(file)
+    return load(file)
 
 
 def open_program(path: str | Path) -> Program:
@@ -87,18 +87,16 @@ def check_target(name: str) -> None:
     Raises
     ------
     NmcError
-        E0501, or E0502 for a TOML file that is none.
+        E0721, or E0722 for a TOML file that is none.
     """
     from nmc.cli.targets import target_names
     from nmc.ir.target import resolve
     from nmc.passes.registry import did_you_mean
 
-    try:
-        resolve(name)
-    except NmcError as error:
-        if error.diagnostics[0].code != "E0501" or name.endswith(".toml"):
-            raise
-        raise fail("E0501", f"there is no target {name}", hint=did_you_mean(name, target_names())) from None
+    names = target_names()
+    if not name.endswith(".toml") and name not in names:
+        raise fail("E0721", f"there is no target {name[:80]}", hint=did_you_mean(name, names))
+    resolve(name if name in names else str(readable(name)))
 
 
 def _neighbour(path: Path) -> str:

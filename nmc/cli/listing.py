@@ -71,7 +71,7 @@ def ops_verb(args: argparse.Namespace, console: Console) -> int:
     every = {name: cls for ops in tables.values() for name, cls in ops.items()}
     if args.name not in every:
         hint = did_you_mean(args.name, [*every, *tables])
-        raise fail("E0005", f"there is no op {args.name[:80]}", hint=hint)
+        raise fail("E0006", f"there is no op {args.name[:80]}", hint=hint)
     facts = _op_facts(every[args.name])
     console.result(_op_text(facts), facts)
     return 0

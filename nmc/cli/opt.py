@@ -33,7 +33,7 @@ def opt_verb(args: argparse.Namespace, console: Console) -> int:
     module = read_text_or_file(args.file)
     if args.o:
         writable(args.o)
-    result = run_pipeline(module, passes, manager_options(args, module, passes))
+    result = run_pipeline(module, passes, manager_options(args, lambda: module, passes))
     if args.trace:
         write_trace(args.trace, result.trace_events())
     _emit(result, args.o, console)
@@ -43,7 +43,7 @@ def opt_verb(args: argparse.Namespace, console: Console) -> int:
 def read_text_or_file(file: str | None) -> Module:
     """Read a module from a file, or from standard input for ``-``."""
     if file is None:
-        raise fail("E0003", "name a FILE to work on (.nmc or .onnx, - for standard input)")
+        raise fail("E0004", "name a FILE to work on (.nmc or .onnx, - for standard input)")
     if file != "-":
         return open_module(file)
     from nmc.ir.text.parser import parse

@@ -22,17 +22,16 @@ class Parser(argparse.ArgumentParser):
 
         Raises
         ------
-        UsageError
-            E0003.
+        NmcError
+            E0004.
         """
-        from nmc.cli.errors import UsageError
-        from nmc.ir.diagnostics import Diagnostic
+        from nmc.ir.diagnostics import fail
 
         known = re.findall(r"--[a-z][a-z-]*", self.format_help())
         unknown = re.findall(r"--[a-z][a-z-]*", message) if message.startswith("unrecognized") else []
         near = [found for word in unknown for found in get_close_matches(word, known, 1)]
         hint = f"did you mean {near[0]}?" if near else f"{self.prog} --help lists the options"
-        raise UsageError(Diagnostic("E0003", message, hint=hint), self.format_usage().rstrip())
+        raise fail("E0004", message, hint=hint)
 
 
 @dataclass(frozen=True)
@@ -61,19 +60,18 @@ def find_verb(name: str) -> Verb:
 
     Raises
     ------
-    UsageError
-        E0004 when there is none of that name.
+    NmcError
+        E0005 when there is none of that name.
     """
     table = {verb.name: verb for verb in VERBS}
     if name in table:
         return table[name]
-    from nmc.cli.errors import UsageError
-    from nmc.ir.diagnostics import Diagnostic
+    from nmc.ir.diagnostics import fail
 
     near = get_close_matches(name, table, 1)
     hint = f"did you mean nmc {near[0]}?" if near else "nmc --help lists all verbs"
     what = "there is no option" if name.startswith("-") else "there is no verb"
-    raise UsageError(Diagnostic("E0004", f"{what} {name[:80]}", hint=hint))
+    raise fail("E0005", f"{what} {name[:80]}", hint=hint)
 
 
 def build(verb: Verb) -> Parser:
@@ -207,17 +205,22 @@ def _samples(parser: Parser, flag: str, text: str) -> None:
     _raw(parser)
 
 
+def _engine(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument("--engine", metavar="NAME", default="functional", help="emulator (default: functional)")
+
+
 def _run(parser: Parser) -> None:
     _samples(parser, "--input", "samples: .npz with x")
     _file(parser, "-o", "write logits, prediction and probes (.npz)")
     parser.add_argument(
         "--probe", metavar="POP.v", action="append", default=[], help="record a state or .spikes (repeatable)"
     )
-    parser.add_argument("--engine", metavar="NAME", default="functional", help="emulator (default: functional)")
+    _engine(parser)
 
 
 def _eval(parser: Parser) -> None:
     _samples(parser, "--data", "labelled samples: .npz with x and y")
+    _engine(parser)
 
 
 def _opt(parser: Parser) -> None:
@@ -247,7 +250,7 @@ def _objdump(parser: Parser) -> None:
 def _where(parser: Parser) -> None:
     parser.add_argument("program", metavar="NET.nmx", help="a compiled network")
     parser.add_argument(
-        "place", metavar="PLACE", nargs="+", help='"core 17 cx 5", "1,0,2:5" or a neuron "conv1[3,4,5]"'
+        "place", metavar="PLACE", nargs="+", help='"core 17 cx 5" or "17:5", a neuron "conv1[3,4,5]", or a population'
     )
 
 
@@ -267,9 +270,10 @@ def _targets(parser: Parser) -> None:
 
 
 def _demo(parser: Parser) -> None:
-    parser.add_argument("--model", metavar="NAME", default="digits-cnn", help="network (default: digits-cnn)")
+    parser.add_argument("--model", metavar="NAME", default="digits-cnn", help="digits-cnn (default), digits-mlp or an .onnx file")
     _target(parser)
     parser.add_argument("--data", metavar="FILE", default="", help="other test samples: .npz with x and y")
+    parser.add_argument("--calib", metavar="FILE", default="", help="other calibration samples: .npz with x")
     parser.add_argument("--limit", metavar="N", type=_count, help="only the first N samples")
     parser.add_argument("--steps", metavar="T", type=_count, help="time steps a sample (default: 32)")
     _file(parser, "-o", "also write the compiled network (.nmx)")

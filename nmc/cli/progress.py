@@ -48,6 +48,15 @@ class Progress:
             self._tenth = tenth
             print(f"{self._label}: {done:,} of {total:,} ({10 * tenth} %)", file=self._stream)
 
+    def phase(self, name: str, done: int, total: int) -> None:
+        """Show a job of several parts, each with a progress (or none: `total` 0) of its own."""
+        if name != self._label:
+            self._label, self._began, self._tenth = name, time.monotonic(), 0
+        if total:
+            self(done, total)
+        else:
+            self._overwrite(f"{name} ...")
+
     def stage(self, name: str) -> None:
         """Show which of several steps runs; on a terminal only."""
         self._overwrite(f"{self._label}: {name}")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from textwrap import wrap
 
 from nmc.cli.console import clean
 
-#: The last column is wrapped so that lines stay this short.
+#: Long cells are wrapped: the last column so that lines stay this short, the others at `_COLUMN`.
 WIDTH = 110
+_COLUMN = 40
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]], *, width: int = WIDTH) -> str:
@@ -21,20 +23,16 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]], *, width: int =
     rows : sequence of sequences
         Cells; integers get thousands separators and stand to the right, None is empty.
     width : int
-        Longest line; the last column is wrapped to it.
+        Longest line; long cells are wrapped.
     """
-    cells = [[_shown(item) for item in row] for row in rows]
-    right = [
-        any(_number(row[at]) for row in rows) and all(row[at] is None or _number(row[at]) for row in rows)
-        for at in range(len(head))
-    ]
-    widths = [max(len(row[at]) for row in [list(head), *cells]) for at in range(len(head))]
-    room = max(20, width - sum(widths[:-1]) - 2 * (len(head) - 1))
-    lines = [_line(list(head), widths, right)]
+    right = [_numeric([row[at] for row in rows]) for at in range(len(head))]
+    cells = [list(head), *([_shown(item) for item in row] for row in rows)]
+    widths = [min(_COLUMN, max(len(row[at]) for row in cells)) for at in range(len(head))]
+    widths[-1] = max(20, width - sum(widths[:-1]) - 2 * (len(head) - 1))
+    lines: list[str] = []
     for row in cells:
-        parts = wrap(row[-1], room, break_on_hyphens=False) or [""]
-        lines.append(_line([*row[:-1], parts[0]], widths, right))
-        lines += [_line([""] * (len(head) - 1) + [part], widths, right) for part in parts[1:]]
+        parts = [wrap(cell, size, break_on_hyphens=False) or [""] for cell, size in zip(row, widths, strict=True)]
+        lines += [_line(line, widths, right) for line in zip_longest(*parts, fillvalue="")]
     return "\n".join(lines)
 
 
@@ -42,6 +40,11 @@ def pairs(rows: Sequence[tuple[str, object]], *, indent: int = 2) -> str:
     """Lay out names and values, one a line."""
     widest = max((len(name) for name, _ in rows), default=0)
     return "\n".join(f"{' ' * indent}{name:<{widest}}  {_shown(item)}".rstrip() for name, item in rows)
+
+
+def _numeric(column: Sequence[object]) -> bool:
+    """Tell whether a column holds nothing but numbers and blanks."""
+    return any(map(_number, column)) and all(item is None or _number(item) for item in column)
 
 
 def _number(item: object) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -71,12 +72,14 @@ class DemoResult:
             "emulated": "emulated chip",
         }  # fmt: skip
         stages = [f"  {names[stage]:<24}{100 * share:7.2f} %" for stage, share in self.accuracies.items()]
-        memory = ", ".join(f"{row['resource'].replace('_', ' ')} {row['percent']:.0f} %" for row in report["memory"])
+        memory = ", ".join(
+            f"{row['resource'].replace('_', ' ')} {row['percent']:.0f} %" for row in report["memory"]
+        )
         place = report["placement"]
         gap = f"gap to the bound {100 * place['gap']:.1f} %, {place['status']}"
         summary = found.summary
         return "\n".join([
-            f"{self.network} on {report['target']}: {found.samples} samples of real data, {found.steps} time steps each",
+            f"{self.network} on {report['target']}: {found.samples} samples of real data, {found.steps} steps each",
             *stages,
             f"  quantised == emulated   {self.agree} of {found.samples} samples, bit for bit",
             f"  cores                   {report['cores']['used']} of {report['cores']['available']}",
@@ -140,7 +143,7 @@ def run_demo(
         program.save(out)
     accuracies = {"float": accuracy(float_logits(module, x), y)}
     for stage, name in (("converted", "retime"), ("quantised", "partition")):
-        logits = spiking_logits(stages[name], x, steps, lambda done, total, stage=stage: tell(stage, done, total))
+        logits = spiking_logits(stages[name], x, steps, partial(tell, stage))
         accuracies[stage] = accuracy(logits, y)
     found = evaluate(program, x, y, raw=True, progress=lambda done, total: tell("emulated", done, total))
     accuracies["emulated"] = found.accuracy

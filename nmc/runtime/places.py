@@ -64,7 +64,9 @@ def _neuron(places: Mapping[str, Any], name: str, index: list[int]) -> str:
     entry = places.get(name)
     if entry is None:
         near = get_close_matches(name, list(places), 1)
-        raise fail("E0807", f"there is no population {name!r}", hint=f"did you mean {near[0]}?" if near else "")
+        raise fail(
+            "E0807", f"there is no population {name!r}", hint=f"did you mean {near[0]}?" if near else ""
+        )
     shape = entry["shape"]
     if len(index) != len(shape) or any(i >= extent for i, extent in zip(index, shape, strict=True)):
         raise fail("E0807", f"{name} has shape {'x'.join(map(str, shape))}; {index} is outside")

@@ -30,7 +30,9 @@ def float_logits(module: Module, x: Array) -> Array:
 def spiking_logits(module: Module, x: Array, steps: int, progress: Progress | None = None) -> Array:
     """Outputs of an ``snn`` module, or of the network in a ``mapped`` one, (N, classes) float64."""
     network = module.with_ops([op for op in module.ops if "snn" in op.levels], level="snn")
-    inputs = {op.source: fit_shape(x, op.shape) for op in network.ops if isinstance(op, snn.InputOp) and op.source}
+    inputs = {
+        op.source: fit_shape(x, op.shape) for op in network.ops if isinstance(op, snn.InputOp) and op.source
+    }
     result = run_snn(network, inputs, steps, progress=progress)
     return next(iter(result.outputs.values())).reshape(len(x), -1)
 

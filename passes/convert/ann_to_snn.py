@@ -15,13 +15,25 @@ from nmc.ir.module import Module
 from nmc.ir.op import Op, Value
 from nmc.ir.ops import ann, snn
 from nmc.passes.base import Pass
-from nmc.passes.convert.linear import ConvMap, DenseMap, LinearMap, Source, Term, realisable, realise, without_bias
+from nmc.passes.convert.linear import (
+    ConvMap,
+    DenseMap,
+    LinearMap,
+    Source,
+    Term,
+    realisable,
+    realise,
+    without_bias,
+)
 
 Array = NDArray[Any]
 
 _LINEAR = (ann.Conv, ann.Dense, ann.BatchNorm, ann.Affine, ann.AvgPool, ann.Reshape, ann.Transpose, ann.Pad)
 _REFUSED = {
-    ann.MaxPool: ("a maximum of spike trains is not a sum of spikes", "train with average pooling or strides"),
+    ann.MaxPool: (
+        "a maximum of spike trains is not a sum of spikes",
+        "train with average pooling or strides",
+    ),
     ann.Lrn: ("it divides by the energy of other channels", "train with batch normalisation instead"),
     ann.Clip: ("only clipping from 0 up is what a firing rate does", "use ReLU or ReLU6"),
 }
@@ -141,9 +153,13 @@ class _Conversion:
             return longer
         pooled = bool(term.chain) and isinstance(term.chain[-1], ann.AvgPool)
         if pooled and (term.source.scale > 0).all() and realisable(term):
-            relay = self._population(f"{term.chain[-1].out}.relay", [term], None, term.source.scale, expr.locs)
+            relay = self._population(
+                f"{term.chain[-1].out}.relay", [term], None, term.source.scale, expr.locs
+            )
             return _followed(Term(Source(relay, term.source.scale)), op)
-        message = f"{op.name} after {term.chain[-1].name if term.chain else 'a population'} is no single projection"
+        message = (
+            f"{op.name} after {term.chain[-1].name if term.chain else 'a population'} is no single projection"
+        )
         hint = "put a ReLU between them, or use non-overlapping average pooling"
         self.problems.append(Diagnostic("E0602", message, where=str(op.loc or f"%{op.out}"), hint=hint))
         return None
@@ -247,5 +263,7 @@ def _build(out: str, found: LinearMap, source: Value, scale: Array, loc: Loc | N
     if isinstance(found, DenseMap):
         rows = np.broadcast_to(scale, found.shape).reshape(-1, 1)
         shape = found.shape if len(found.shape) > 1 else ()
-        return snn.Dense(out=out, spikes=source, weight=Const(name, found.weight / rows), shape=shape, loc=loc)
+        return snn.Dense(
+            out=out, spikes=source, weight=Const(name, found.weight / rows), shape=shape, loc=loc
+        )
     return snn.OneToOne(out=out, spikes=source, weight=Const(name, found.weight / scale), loc=loc)

@@ -147,7 +147,9 @@ def _absorb(
     return None
 
 
-def _scaled(done: ConvMap | ScaleMap | None, scale: Array, rank: int, channels: bool) -> ConvMap | ScaleMap | None:
+def _scaled(
+    done: ConvMap | ScaleMap | None, scale: Array, rank: int, channels: bool
+) -> ConvMap | ScaleMap | None:
     if channels:
         scale = scale.reshape(-1, *[1] * (rank - 1))
     if isinstance(done, ScaleMap):

@@ -122,7 +122,9 @@ class _Partitioner:
         most = max(4 * self.target.cores, first)
         found = best_tiling(shape, lambda box: self._demand(population, box), limits, most, first)
         if found is None:
-            self._tell(population, self._demand(population, whole), "it takes", f"however it is cut in up to {most}")
+            self._tell(
+                population, self._demand(population, whole), "it takes", f"however it is cut in up to {most}"
+            )
         else:
             self.tiles[population.out] = found
 
@@ -130,7 +132,9 @@ class _Partitioner:
         """Count out-axons again with all boxes known (a loop makes a population send to one cut after it)."""
         for population in populations:
             for box in self.tiles[population.out]:
-                self._tell(population, self._demand(population, box), "a box of it takes", "with all targets placed")
+                self._tell(
+                    population, self._demand(population, box), "a box of it takes", "with all targets placed"
+                )
 
     def pack(self, merge: bool) -> list[Demand]:
         """Put the boxes on as few cores as first-fit finds; sets `parts` and gives each core's demand."""
@@ -168,15 +172,17 @@ class _Partitioner:
     def _fitting(self, cores: Any, population: Op, box: Box, shared: Any) -> int | None:
         for index, (used, registers) in enumerate(cores):
             room = self.target.limits["compartments"] - used["compartments"]
-            if registers == shared and room >= 1:
-                if not excesses(self._sum(used, population, box), self.target.limits):
-                    return index
+            fits = registers == shared and room >= 1
+            if fits and not excesses(self._sum(used, population, box), self.target.limits):
+                return index
         return None
 
     def _too_many(self, needed: int) -> Diagnostic:
         per = [f"%{name}: {len(found)}" for name, found in self.tiles.items()]
-        message = f"the network takes {needed} of {self.target.cores} cores ({', '.join(reversed(per))} boxes)"
-        hint = f"make layers smaller, or allow more chips (a TOML file with base = \"{self.target.name}\" and chips = 2)"
+        message = (
+            f"the network takes {needed} of {self.target.cores} cores ({', '.join(reversed(per))} boxes)"
+        )
+        hint = f'make layers smaller, or allow more chips (a TOML file with base = "{self.target.name}" and chips = 2)'
         return Diagnostic("E0711", message, hint=hint)
 
 
@@ -195,11 +201,15 @@ def _mapped(work: _Partitioner, cores: list[Demand]) -> Module:
                     own = via is population and part is not target
                     if own or not mask[part.slices].any():
                         continue
-                    synapses.append(Synapses(source=part.result, target=target.result, via=via.result, loc=via.loc))
+                    synapses.append(
+                        Synapses(source=part.result, target=target.result, via=via.result, loc=via.loc)
+                    )
                     reached.setdefault(part.out, {}).setdefault(target.core)
     every = [part for found in parts.values() for part in found]
     routes = [
-        Route(source=part.result, to=tuple(sorted(reached[part.out])), loc=part.loc) for part in every if part.out in reached
+        Route(source=part.result, to=tuple(sorted(reached[part.out])), loc=part.loc)
+        for part in every
+        if part.out in reached
     ]
     return module.with_ops([*module.ops, *every, *synapses, *routes], level="mapped")
 
@@ -222,6 +232,8 @@ def _part_ops(work: _Partitioner) -> dict[str, list[Neurons]]:
             if source.out not in parts:
                 box = tuple(Span(0, extent) for extent in source.result.shape)
                 slots = Span(0, source.result.type.size)
-                host = Neurons(out=f"{source.out}.p0", of=source.result, box=box, core=HOST, slots=slots, loc=source.loc)
+                host = Neurons(
+                    out=f"{source.out}.p0", of=source.result, box=box, core=HOST, slots=slots, loc=source.loc
+                )
                 parts[source.out] = [host]
     return parts

@@ -28,8 +28,8 @@ _SCALE = 1 << 20
 class Place(Pass, name="place", takes="mapped"):
     """Choose the physical core of each logical core so that spikes travel few hops.
 
-    Minimises the sum over core pairs of spikes a sample times hops, with spikes counted on sample data (or one a neuron and
-    step where there is none, which the report says). Notes objective, proven bound and gap in the module.
+    Minimises the sum over core pairs of spikes a sample times hops, with spikes counted on sample data (or one
+    a neuron where there is none, which the report says). Notes objective, proven bound and gap in the module.
 
         before: %2.p0 = map.neurons(%2) {..., core=0, ...}
         after:  %2.p0 = map.neurons(%2) {..., core=17, ...}
@@ -125,7 +125,9 @@ def _distances(target: Target, mesh_distance: Any) -> NDArray[np.int64]:
     """Hops between all cores; chips lie side by side in a row."""
     if target.chips == 1:
         return np.asarray(mesh_distance(*target.tiles, target.cores_per_tile), np.int64)
-    return np.asarray(mesh_distance(target.tiles[0] * target.chips, target.tiles[1], target.cores_per_tile), np.int64)
+    return np.asarray(
+        mesh_distance(target.tiles[0] * target.chips, target.tiles[1], target.cores_per_tile), np.int64
+    )
 
 
 def _placed(op: Op, site: tuple[int, ...], sent: Mapping[str, Mapping[int, int]]) -> Op:

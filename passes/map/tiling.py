@@ -30,7 +30,11 @@ class Excess:
 
 def excesses(demand: Demand, limits: Mapping[str, int]) -> list[Excess]:
     """All limits that a demand exceeds, the worst first."""
-    over = [Excess(name, amount, limits[name]) for name, amount in demand.items() if amount > limits.get(name, amount)]
+    over = [
+        Excess(name, amount, limits[name])
+        for name, amount in demand.items()
+        if amount > limits.get(name, amount)
+    ]
     return sorted(over, key=lambda item: -item.ratio)
 
 
@@ -77,7 +81,9 @@ def middle_box(found: list[Box], splits: Ints) -> Box:
     return found[index]
 
 
-def best_tiling(shape: Ints, demand: DemandOf, limits: Mapping[str, int], most: int, first: int = 1) -> list[Box] | None:
+def best_tiling(
+    shape: Ints, demand: DemandOf, limits: Mapping[str, int], most: int, first: int = 1
+) -> list[Box] | None:
     """Find the tiling with the fewest boxes that all fit, and among those the least synapse traffic.
 
     Parameters

@@ -128,5 +128,3 @@ def _check(module: Module, cores: dict[int, _Core]) -> None:
                 problems.append(Diagnostic("E0712", message, hint="partition{merge=false} keeps parts apart"))
     if problems:
         raise DoesNotFit(problems)
-
-

@@ -141,7 +141,9 @@ def _dense_lists(op: loihi.Dense, box: Box) -> _Raw:
         mantissa = np.ascontiguousarray(op.mantissas[rows].T).reshape(-1)
         lists, key = sources, np.arange(sources)
     relative = np.tile(np.arange(count), lists)
-    return _Raw(np.arange(sources), np.zeros(sources, np.int64), key, np.arange(lists + 1) * count, relative, mantissa)
+    return _Raw(
+        np.arange(sources), np.zeros(sources, np.int64), key, np.arange(lists + 1) * count, relative, mantissa
+    )
 
 
 def _diagonal_lists(weight: Array, shape: tuple[int, ...], box: Box) -> _Raw:
@@ -211,11 +213,19 @@ def _channel_ranges(op: loihi.Conv, span: Span) -> tuple[Ints, Ints]:
 
 
 def _expand(
-    op: loihi.Conv, box: Box, axes: list[_Axis], channel: Ints, row: Ints, column: Ints, reach: tuple[Ints, Ints]
+    op: loihi.Conv,
+    box: Box,
+    axes: list[_Axis],
+    channel: Ints,
+    row: Ints,
+    column: Ints,
+    reach: tuple[Ints, Ints],
 ) -> tuple[Ints, Ints, Ints]:
     """Write the distinct lists out, all channels of one cut of the kernel at a time."""
     width, channels = len(box[-1]), len(box[0])
-    weight = op.mantissas.reshape(*op.weight.shape[:2], *([1] if len(op.stride) == 1 else []), *op.weight.shape[2:])
+    weight = op.mantissas.reshape(
+        *op.weight.shape[:2], *([1] if len(op.stride) == 1 else []), *op.weight.shape[2:]
+    )
     low, high = reach[0][channel], reach[1][channel]
     cut = np.stack([row, column, low, high], axis=1)
     kinds, kind_of = np.unique(cut, axis=0, return_inverse=True)
@@ -294,6 +304,8 @@ def _choose_format(
     if sparse_words < dense_words:
         return sparse, kept
     # A list without any weight needs no axon even where its neighbours are written out densely.
-    some = np.add.reduceat(np.append(kept, False), offsets[:-1]) > 0 if len(offsets) > 1 else np.zeros(0, bool)
+    some = (
+        np.add.reduceat(np.append(kept, False), offsets[:-1]) > 0 if len(offsets) > 1 else np.zeros(0, bool)
+    )
     some &= np.diff(offsets) > 0
     return dense, np.repeat(some, np.diff(offsets))

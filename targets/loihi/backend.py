@@ -103,9 +103,14 @@ class Runner:
         for start in range(0, total, batch):
             stop = min(start + batch, total)
             part = {name: np.asarray(item)[start:stop] for name, item in data.items()}
-            inputs = {m.name: _encoded(m, part, stop - start, count, first_sample + start) for m in self.image.inputs}
+            inputs = {
+                m.name: _encoded(m, part, stop - start, count, first_sample + start)
+                for m in self.image.inputs
+            }
             found = self._emulator.run(inputs, count, probes=probes, batch=batch)
-            outputs.append({m.name: found.outputs[m.name].astype(np.float64) * m.scale for m in self.image.outputs})
+            outputs.append(
+                {m.name: found.outputs[m.name].astype(np.float64) * m.scale for m in self.image.outputs}
+            )
             traces.append(dict(found.probes))
             events = found.events if events is None else add_events(events, found.events)
             if progress:
@@ -157,7 +162,9 @@ def describe(module: Module) -> dict[str, Any]:
     parts = {part.out: part for part in module.of_type(Neurons)}
     for part in parts.values():
         if part.core >= 0:
-            row = used.setdefault(part.core, {"compartments": 0, "in_axons": 0, "synapse_words": 0, "out_axon_words": 0})
+            row = used.setdefault(
+                part.core, {"compartments": 0, "in_axons": 0, "synapse_words": 0, "out_axon_words": 0}
+            )
             row["compartments"] += len(part.slots)
     synapses = 0
     for group in groups(module):

@@ -312,7 +312,19 @@ def _read_input(r: _Reader) -> InputMap:
     if index.size and int(index.max()) >= prod(shape):
         raise r.error(f"has input {name!r} with index {int(index.max())} outside shape {shape}")
     return InputMap(
-        name, _INPUT_KINDS[kind], shape, index, core, target, atom, gain, exponent, source, _ENCODERS[encoder], seed, at
+        name,
+        _INPUT_KINDS[kind],
+        shape,
+        index,
+        core,
+        target,
+        atom,
+        gain,
+        exponent,
+        source,
+        _ENCODERS[encoder],
+        seed,
+        at,
     )
 
 

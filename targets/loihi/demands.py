@@ -65,7 +65,9 @@ class LoihiDemands:
             longest = max(longest, int(lists.words.max(initial=0)))
         return {**total, "words_per_axon": longest}
 
-    def outgoing(self, module: Module, population: Op, box: Box, targets: Sequence[tuple[str, Box]]) -> Demand:
+    def outgoing(
+        self, module: Module, population: Op, box: Box, targets: Sequence[tuple[str, Box]]
+    ) -> Demand:
         """Out-axon words of a box towards the given boxes (its own reset included)."""
         cut = tuple(span.slice() for span in box)
         shape = population.result.shape
@@ -76,13 +78,18 @@ class LoihiDemands:
             entries += int(np.prod([len(span) for span in box]))
         return {"out_axon_words": entries * self._entry_words}
 
-    def _paths(self, module: Module, population: Op, targets: Sequence[tuple[str, Box]]) -> list[tuple[Op, Box]]:
+    def _paths(
+        self, module: Module, population: Op, targets: Sequence[tuple[str, Box]]
+    ) -> list[tuple[Op, Box]]:
         boxes: dict[str, list[Box]] = {}
         for name, box in targets:
             boxes.setdefault(name, []).append(box)
         vias = [op for op in module.users.get(population.out, ()) if isinstance(op, loihi.SynapseOp)]
         return [
-            (via, box) for via in vias for user in module.users.get(via.out, ()) for box in boxes.get(user.out, ())
+            (via, box)
+            for via in vias
+            for user in module.users.get(via.out, ())
+            for box in boxes.get(user.out, ())
         ]
 
     def shared(self, module: Module, population: Op) -> tuple[tuple[str, int], ...]:

@@ -43,8 +43,8 @@ Words = NDArray[np.uint64]
 class Emit(Pass, name="loihi-emit", takes="mapped", gives="image"):
     """Write the registers and memories of every core, and the tables of the host.
 
-        before: map.synapses(%x.p0, %2.p0, %2.x) {axons=0:420, mem=0:1530, formats=[1]}
-        after:  image.region(@core17.syn_mem) {core=17, table=syn_mem}
+    before: map.synapses(%x.p0, %2.p0, %2.x) {axons=0:420, mem=0:1530, formats=[1]}
+    after:  image.region(@core17.syn_mem) {core=17, table=syn_mem}
     """
 
     def run(self, module: Module) -> Module:
@@ -104,7 +104,7 @@ class _CoreWriter:
         self.active = max(self.active, part.slots.stop)
         cx = _receiving(part, population)
         first = self._profile(_profile(op, self.registers))
-        config = {
+        config: dict[str, ArrayLike] = {
             "bias": _in_slots(op.bias, op.shape), "bias_exp": _in_slots(op.bias_exp, op.shape),
             "cx_profile": first, "vth_profile": self._threshold(op.vth),
         }  # fmt: skip
@@ -112,7 +112,9 @@ class _CoreWriter:
         self.tables["cx_state"][cx] = pack("cx_state", {"v": _in_slots(op.v_init, op.shape)})
         if op.reset == "soft":
             soma = self._profile(_soma_profile(op, self.registers))
-            self.tables["cx_cfg"][cx + 1] = pack("cx_cfg", {"cx_profile": soma, "vth_profile": self._threshold(op.vth)})
+            self.tables["cx_cfg"][cx + 1] = pack(
+                "cx_cfg", {"cx_profile": soma, "vth_profile": self._threshold(op.vth)}
+            )
 
     def _profile(self, fields: dict[str, int]) -> int:
         return _index(self.profiles, fields)
@@ -125,13 +127,20 @@ class _CoreWriter:
         lists, number = group.lists, group.links[0].formats[0]
         self.formats[number] = lists.fmt
         memory = group.links[0].mem
-        encoded = encode_axon_lists({number: lists.fmt}, lists.offsets, number, lists.idx, lists.delay, lists.mantissa)
+        encoded = encode_axon_lists(
+            {number: lists.fmt}, lists.offsets, number, lists.idx, lists.delay, lists.mantissa
+        )
         self.tables["syn_mem"][memory.slice()] = encoded.words
         start = memory.start + encoded.offsets[lists.list_of]
         length = np.diff(encoded.offsets)[lists.list_of]
         for link in group.links:
             mine = group.positions[link.source.name]
-            entry = {"type": DISCRETE, "ptr": start[mine], "len": length[mine] - 1, "cx_base": lists.base[mine]}
+            entry: dict[str, ArrayLike] = {
+                "type": DISCRETE,
+                "ptr": start[mine],
+                "len": length[mine] - 1,
+                "cx_base": lists.base[mine],
+            }
             self.tables["syn_map"][link.axons.slice()] = pack("syn_map", entry)
 
     def add_out_axons(self, cx: Ints, core: Ints, axon: Ints) -> None:
@@ -287,7 +296,10 @@ def _outputs(module: Module) -> tuple[OutputMap, ...]:
         core, cx, vcx = _places_of(module, population)
         kind: Any = "v" if population.reset == "none" else "count"
         if (kind == "v") != (op.decoder == "last"):
-            raise fail("E0615", f"decoder {op.decoder} of %{population.out}: Loihi reads out potentials or counts spikes")
+            raise fail(
+                "E0615",
+                f"decoder {op.decoder} of %{population.out}: Loihi reads out potentials or counts spikes",
+            )
         place = vcx if kind == "v" else cx
         maps.append(OutputMap(population.out, kind, population.shape, core, place, scale=op.scale))
     return tuple(maps)

@@ -132,10 +132,10 @@ def _store(tables: dict[str, Words], op: Reg | Region) -> None:
 
 
 def _input_map(op: HostMap) -> InputMap:
-    kind = "bias" if op.kind == "bias" else "spikes"
+    kind: Any = "bias" if op.kind == "bias" else "spikes"
     return InputMap(
         op.of, kind, op.shape, op.index.array(), op.core.array(), op.place.array(), gain=op.scale,
-        bias_exp=op.exponent, source=op.source, encoder=op.kind, seed=op.seed, at=op.first_step,  # type: ignore[arg-type]
+        bias_exp=op.exponent, source=op.source, encoder=op.kind, seed=op.seed, at=op.first_step,
     )  # fmt: skip
 
 

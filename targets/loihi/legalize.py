@@ -17,8 +17,8 @@ from nmc.ir.op import Op, Value
 from nmc.ir.ops import snn
 from nmc.passes.base import Pass
 from nmc.targets.loihi import ops as loihi
+from nmc.targets.loihi.ops import BIAS_LIMIT
 from nmc.targets.loihi.quantize import (
-    BIAS_LIMIT,
     Q_LIMIT,
     V_LIMIT,
     Unit,
@@ -130,12 +130,16 @@ class _Legalization:
         drive = self._drive(drives[0], op, unit, threshold) if drives else None
         self._neurons(op, unit, bias, currents, drive)
 
-    def _lawful(self, op: snn.NeuronOp, drives: Sequence[Op], projections: Sequence[snn.ProjectionOp]) -> bool:
+    def _lawful(
+        self, op: snn.NeuronOp, drives: Sequence[Op], projections: Sequence[snn.ProjectionOp]
+    ) -> bool:
         before = len(self.problems)
         if len(drives) + len(projections) != len(op.current) or len(drives) > 1:
             self._refuse("E0610", "a population takes projections and at most one constant current", op)
         if drives and op.bias is not None:
-            self._refuse("E0610", "the host writes the bias registers of this population; it cannot have a bias", op)
+            self._refuse(
+                "E0610", "the host writes the bias registers of this population; it cannot have a bias", op
+            )
         if isinstance(op, snn.If) and op.compare != "gt":
             hint = "Loihi fires above the threshold, not at it (compare=gt)"
             self._refuse("E0611", "a threshold that fires when it is just reached", op, hint)
@@ -146,11 +150,17 @@ class _Legalization:
             if item.delay < 1 and not isinstance(source, snn.InputOp):
                 self._refuse("E0612", f"%{item.out} has no delay; run retime first", item)
             if len(self.module.users[item.out]) > 1:
-                self._refuse("E0610", f"%{item.out} feeds several populations", item, "give each its own projection")
+                self._refuse(
+                    "E0610", f"%{item.out} feeds several populations", item, "give each its own projection"
+                )
         return len(self.problems) == before
 
     def _unit(
-        self, op: snn.If | snn.Integrator, drives: Sequence[Op], projections: Sequence[snn.ProjectionOp], bias: Array | None
+        self,
+        op: snn.If | snn.Integrator,
+        drives: Sequence[Op],
+        projections: Sequence[snn.ProjectionOp],
+        bias: Array | None,
     ) -> Unit | None:
         if not projections:
             return _INPUT_UNIT
@@ -166,8 +176,10 @@ class _Legalization:
             ceiling *= 0.95
         if unit is None:
             amount = reach(projections)
-            message = f"one step can bring {amount:,.0f} thresholds, more than the 21-bit accumulator takes at any scale"
-            self._refuse("E0613", message, op, "fewer or smaller weights a neuron: prune, pool, or regularise")
+            message = f"one step can bring {amount:,.0f} thresholds, over the 21-bit accumulator at any scale"
+            self._refuse(
+                "E0613", message, op, "fewer or smaller weights a neuron: prune, pool, or regularise"
+            )
         return unit
 
     def _fits(self, projections: Sequence[snn.ProjectionOp], unit: Unit, extra: float) -> bool:
@@ -178,7 +190,10 @@ class _Legalization:
             if found is None:
                 return False
             rows = found.mantissa.astype(np.int64).reshape(found.mantissa.shape[0], -1) << (found.exp + 6)
-            total += [np.maximum(rows, 0).sum(axis=1).max(initial=0), np.maximum(-rows, 0).sum(axis=1).max(initial=0)]
+            total += [
+                np.maximum(rows, 0).sum(axis=1).max(initial=0),
+                np.maximum(-rows, 0).sum(axis=1).max(initial=0),
+            ]
         return bool(total.max() + extra * unit.size <= Q_LIMIT)
 
     def _projection(self, op: snn.ProjectionOp, unit: Unit, threshold: float) -> Value:
@@ -199,15 +214,18 @@ class _Legalization:
         ))  # fmt: skip
 
     def _neurons(
-        self, op: snn.If | snn.Integrator, unit: Unit, bias: Array | None, currents: list[Value], drive: Value | None
+        self,
+        op: snn.If | snn.Integrator,
+        unit: Unit,
+        bias: Array | None,
+        currents: list[Value],
+        drive: Value | None,
     ) -> None:
         registers = None if bias is None else bias_registers(bias, unit.size)
-        consts = {}
+        bias_const = exp_const = v_const = None
         if registers is not None:
-            consts = {
-                "bias": Const(f"{op.out}.bias", registers[0]),
-                "bias_exp": Const(f"{op.out}.bias_exp", registers[1]),
-            }
+            bias_const = Const(f"{op.out}.bias", registers[0])
+            exp_const = Const(f"{op.out}.bias_exp", registers[1])
         start, opened = _start_values(op, unit, registers)
         if int(np.abs(start).max(initial=0)) > V_LIMIT:
             self._refuse("E0614", f"its bias over {op.start} steps of latency leaves the 23-bit membrane", op)
@@ -215,19 +233,23 @@ class _Legalization:
         if opened is not None:
             currents = [*currents, self._gate(op, opened)]
         if start.any():
-            consts["v_init"] = Const(f"{op.out}.v", start.astype(np.int32))
+            v_const = Const(f"{op.out}.v", start.astype(np.int32))
         spiking = isinstance(op, snn.If)
         soft = isinstance(op, snn.If) and op.reset == "subtract"
         self.units[op.out] = unit
         self._emit(loihi.Lif(
-            out=op.out, drive=drive, current=tuple(currents), **consts, vth=unit.vth if spiking else 0,
+            out=op.out, drive=drive, current=tuple(currents), bias=bias_const, bias_exp=exp_const,
+            v_init=v_const, vth=unit.vth if spiking else 0,
             reset=("soft" if soft else "hard") if spiking else "none", reset_mant=unit.mant if soft else 0,
             reset_exp=unit.exp if soft else 0, loc=op.loc,
         ))  # fmt: skip
 
     def _gate(self, op: snn.NeuronOp, amount: tuple[int, int]) -> Value:
         """The current of one injected spike that opens the population at its start."""
-        pulse = self.gates.setdefault(op.start, loihi.Input(out=f"gate.{op.start}", shape=(1,), kind="pulse", at=op.start, loc=self._loc(op)))
+        pulse = self.gates.setdefault(
+            op.start,
+            loihi.Input(out=f"gate.{op.start}", shape=(1,), kind="pulse", at=op.start, loc=self._loc(op)),
+        )
         shape = op.result.shape
         weight = Const(f"{op.out}.gate.w", np.broadcast_to(np.int16(amount[0]), (op.result.type.size, 1)))
         loc = self._loc(op)
@@ -244,7 +266,9 @@ def _gate_bound(op: snn.NeuronOp, bias: Array | None) -> float:
     return max(0.0, float((op.v_init / op.threshold - (op.start - 1) * bias).max()) - 1.0) + 0.02
 
 
-def _synapses(op: snn.ProjectionOp, source: Value, weight: Const, found: Weights, bits: int) -> loihi.SynapseOp:
+def _synapses(
+    op: snn.ProjectionOp, source: Value, weight: Const, found: Weights, bits: int
+) -> loihi.SynapseOp:
     if isinstance(op, snn.Conv):
         return loihi.Conv(
             out=op.out, loc=op.loc, spikes=source, weight=weight, delay=op.delay, exp=found.exp, bits=bits,
@@ -256,7 +280,14 @@ def _synapses(op: snn.ProjectionOp, source: Value, weight: Const, found: Weights
             sign=found.sign, shape=op.shape,
         )  # fmt: skip
     return loihi.Diagonal(
-        out=op.out, loc=op.loc, spikes=source, weight=weight, delay=op.delay, exp=found.exp, bits=bits, sign=found.sign
+        out=op.out,
+        loc=op.loc,
+        spikes=source,
+        weight=weight,
+        delay=op.delay,
+        exp=found.exp,
+        bits=bits,
+        sign=found.sign,
     )
 
 

@@ -300,7 +300,9 @@ class Lif(StatefulOp, name="loihi.lif", levels=_LEVELS):
             return Value(value.name, Type(value.type.kind, shape))
 
         def cropped(const: Const | None) -> Const | None:
-            return None if const is None else Const(const.name, np.broadcast_to(const.array(), self.shape)[cut])
+            return (
+                None if const is None else Const(const.name, np.broadcast_to(const.array(), self.shape)[cut])
+            )
 
         return replace(
             self, drive=None if self.drive is None else small(self.drive), current=tuple(map(small, self.current)),

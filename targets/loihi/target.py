@@ -39,7 +39,9 @@ def load(changes: Mapping[str, Any] | None = None) -> Target:
     if not isinstance(chips, int) or not 1 <= chips <= data["mesh"]["chips"]["value"]:
         raise fail("E0722", f"chips must be 1..{data['mesh']['chips']['value']}, not {chips!r}")
     mesh = {name: int(entry["value"]) for name, entry in data["mesh"].items()}
-    words = data["axon_words"]["discrete"]["value"] + (data["axon_words"]["cross_chip_extra"]["value"] if chips > 1 else 0)
+    words = data["axon_words"]["discrete"]["value"] + (
+        data["axon_words"]["cross_chip_extra"]["value"] if chips > 1 else 0
+    )
     return Target(
         name="loihi",
         description=str(changes.get("description", data["description"])),
@@ -57,10 +59,14 @@ def load(changes: Mapping[str, Any] | None = None) -> Target:
 
 def _changed(limits: Mapping[str, int], changes: Mapping[str, Any]) -> dict[str, int]:
     table = changes.get("limits", {})
-    given = {name: entry.get("value") if isinstance(entry, dict) else entry for name, entry in table.items()}
-    for name, number in given.items():
+    if not isinstance(table, dict):
+        raise fail("E0722", "limits must be a table: [limits.compartments] value = 512")
+    given: dict[str, int] = {}
+    for name, entry in table.items():
+        number = entry.get("value") if isinstance(entry, dict) else entry
         if name not in limits:
             raise fail("E0722", f"Loihi has no limit {name!r}; it has {', '.join(limits)}")
         if not isinstance(number, int) or not 0 < number <= limits[name]:
             raise fail("E0722", f"limit {name} must be 1..{limits[name]}, not {number!r}")
+        given[name] = number
     return given
