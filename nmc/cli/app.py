@@ -44,10 +44,9 @@ def _run(words: list[str]) -> int:
         return 0
     verb = parser.find_verb(words[0])
     args = parser.build(verb).parse_args(words[1:])
-    module, _, function = verb.run.partition(":")
     from nmc.cli.console import Console
 
-    run: Callable[..., int] = getattr(import_module(module), function)
+    run: Callable[..., int] = getattr(import_module(f"nmc.cli.{verb.module}"), f"{verb.name}_verb")
     return run(args, Console(verb.name, args.json, args.quiet, args.verbose))
 
 

@@ -48,7 +48,7 @@ def check_verb(args: argparse.Namespace, console: Console) -> int:
 
     guessed = args.calib is None
     found = _try(str(path), pipeline_for(options), guessed)
-    rows = layer_rows(found.modules, found.problems)
+    rows = layer_rows(found.modules, found.problems, "refused" if found.fits is None else "does not fit")
     facts = {
         "convertible": found.convertible,
         "fits": found.fits,
@@ -105,7 +105,9 @@ def _with_samples(item: Pass, module: Module) -> Pass:
     return replace(item, samples=samples)
 
 
-def layer_rows(modules: Sequence[Module], problems: Sequence[Diagnostic]) -> list[dict[str, Any]]:
+def layer_rows(
+    modules: Sequence[Module], problems: Sequence[Diagnostic], refusal: str = "refused"
+) -> list[dict[str, Any]]:
     """Describe each layer: what becomes of it and, where it is refused, why.
 
     Parameters
@@ -114,6 +116,8 @@ def layer_rows(modules: Sequence[Module], problems: Sequence[Diagnostic]) -> lis
         The network after each stage, the imported one first.
     problems : sequence of Diagnostic
         What stopped it.
+    refusal : str
+        Status of a layer that a problem is about.
 
     Returns
     -------
@@ -128,16 +132,19 @@ def layer_rows(modules: Sequence[Module], problems: Sequence[Diagnostic]) -> lis
         ]
     populations = _populations(modules[-1])
     hidden = ("ann.input", "ann.output", "snn.output")
-    return [_row(op, populations, problems) for op in modules[0].ops if op.name not in hidden and op.out]
+    return [
+        _row(op, populations, problems, refusal) for op in modules[0].ops if op.name not in hidden and op.out
+    ]
 
 
-def _row(op: Any, populations: dict[str, tuple[int, int]], problems: Sequence[Diagnostic]) -> dict[str, Any]:
+def _row(
+    op: Any, populations: dict[str, tuple[int, int]], problems: Sequence[Diagnostic], refusal: str
+) -> dict[str, Any]:
     place = str(op.loc or f"%{op.out}")
     mine = [item for item in problems if place in _places(item) or f"%{op.out}:" in item.message]
     neurons, parts = populations.get(op.out, (None, 0))
     if mine:
-        status = "does not fit" if mine[0].code.startswith("E07") else "refused"
-        reason = "; ".join(item.message for item in mine)
+        status, reason = refusal, "; ".join(item.message for item in mine)
     elif parts:
         status, reason = "fits", f"{parts} box{'es' if parts > 1 else ''} of neurons"
     else:

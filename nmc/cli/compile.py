@@ -123,7 +123,9 @@ def _energy(found: dict[str, Any] | None) -> str:
     if not found:
         return "not known without data (--calib or --data FILE)"
     joules, seconds = found["energy_per_sample_j"], found["time_per_sample_s"]
-    return f"{1e6 * joules:,.2f} uJ and {1e3 * seconds:,.3f} ms a sample (estimate from published event costs)"
+    return (
+        f"{1e6 * joules:,.2f} uJ and {1e3 * seconds:,.3f} ms a sample (estimate from published event costs)"
+    )
 
 
 def _test_data(args: argparse.Namespace) -> tuple[Any, Any] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +30,12 @@ def inspect_verb(args: argparse.Namespace, console: Console) -> int:
         write_module(open_module(path), None, console)
     elif path.suffix == ".nmx":
         program = open_program(path)
-        facts = {"manifest": program.manifest, "report": program.report}
-        console.result(_program_text(program, path), facts)
+        try:
+            text = _program_text(program, path)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:  # nobody vouches for the file
+            told = f"its report or manifest is not what nmc writes: {type(error).__name__}: {error}"
+            raise fail("E0804", told, where=str(path)) from None
+        console.result(text, {"manifest": program.manifest, "report": program.report})
     else:
         module = open_module(path)
         console.result(_module_text(module), _module_facts(module))
@@ -57,13 +62,15 @@ def where_verb(args: argparse.Namespace, console: Console) -> int:
 
 
 def _only_cores(module: Module, cores: list[int]) -> Module:
-    """Leave out the ops of other cores (the header and the host's tables stay)."""
-    there = {op.core for op in module.ops if isinstance(getattr(op, "core", None), int)}
+    """Leave out what belongs to other cores, and what belongs to none."""
+    homes = [getattr(op, "core", None) for op in module.ops]
+    there = sorted({home for home in homes if isinstance(home, int)})
     absent = [number for number in cores if number not in there]
     if absent:
-        shown = ", ".join(map(str, sorted(there)))
-        raise fail("E0807", f"the image does not use core {absent[0]}", hint=f"it uses {shown}")
-    return module.with_ops([op for op in module.ops if getattr(op, "core", None) in cores])
+        hint = f"it uses {', '.join(map(str, there))}"
+        raise fail("E0807", f"the image does not use core {absent[0]}", hint=hint)
+    kept = [op for op, home in zip(module.ops, homes, strict=True) if isinstance(home, int) and home in cores]
+    return module.with_ops(kept)
 
 
 def _module_facts(module: Module) -> dict[str, Any]:
@@ -72,7 +79,10 @@ def _module_facts(module: Module) -> dict[str, Any]:
         "level": module.level,
         "attributes": dict(module.attrs),
         "ops": dict(Counter(op.name for op in module.ops)),
-        "constants": {"number": len(module.consts), "elements": sum(const.type.size for const in module.consts)},
+        "constants": {
+            "number": len(module.consts),
+            "elements": sum(const.type.size for const in module.consts),
+        },
         "values": [
             {"name": op.out, "op": op.name, "type": str(op.result.type), "location": str(op.loc or "")}
             for op in module.ops
@@ -87,7 +97,10 @@ def _module_text(module: Module) -> str:
     shown = [(key, item) for key, item in facts["attributes"].items() if len(str(item)) <= _LONG]
     head = pairs(
         [
-            ("ops", f"{len(module.ops):,}: " + ", ".join(f"{count} {name}" for name, count in counts.items())),
+            (
+                "ops",
+                f"{len(module.ops):,}: " + ", ".join(f"{count} {name}" for name, count in counts.items()),
+            ),
             ("constants", f"{constants['number']:,} with {constants['elements']:,} elements"),
             *shown,
         ]
@@ -97,23 +110,11 @@ def _module_text(module: Module) -> str:
 
 
 def _program_text(program: Program, path: Path) -> str:
-    report, manifest = program.report, program.manifest
     parts = [summary(program, path).rpartition("\n")[0]]  # without the line that points here
-    memory = report.get("memory") or []
-    if memory:
-        rows = [
-            (row["resource"], row["used"], row["limit"], float(row["percent"]), row["core"]) for row in memory
-        ]
-        parts.append(table(("memory", "used", "limit", "%", "core"), rows))
-    layers = report.get("layers") or []
-    if layers:
-        rows = [
-            (row["name"], row.get("neurons"), _length(row.get("cores")), row.get("weight_error"))
-            for row in layers
-        ]
-        parts.append(table(("layer", "neurons", "cores", "weight error"), rows))
+    parts += _report_tables(program.report)
     files = [(name, len(data)) for name, data in program.files.items()]
     parts.append(table(("image file", "bytes"), files))
+    manifest = program.manifest
     source = manifest.get("source") or {}
     made: list[tuple[str, object]] = [
         ("source", f"{source.get('name')} (sha256 {str(source.get('sha256'))[:16]}...)"),
@@ -121,6 +122,21 @@ def _program_text(program: Program, path: Path) -> str:
         ("pipeline", manifest.get("pipeline")),
     ]
     return "\n\n".join([*parts, pairs(made, indent=0)])
+
+
+def _report_tables(report: Mapping[str, Any]) -> Iterator[str]:
+    """Give the memories and the layers as tables."""
+    names = ("resource", "used", "limit", "percent", "core")
+    if memory := report.get("memory"):
+        yield table(
+            ("memory", "used", "limit", "%", "core"), [[row[name] for name in names] for row in memory]
+        )
+    if layers := report.get("layers"):
+        rows = [
+            [layer["name"], layer.get("neurons"), _length(layer.get("cores")), layer.get("weight_error")]
+            for layer in layers
+        ]
+        yield table(("layer", "neurons", "cores", "weight error"), rows)
 
 
 def _length(cores: object) -> int | None:

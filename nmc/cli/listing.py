@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from nmc.cli.console import Console
 from nmc.cli.debugging import registry_with, show_pipeline
 from nmc.cli.files import check_target
-from nmc.cli.tables import pairs, table
+from nmc.cli.tables import table
 from nmc.cli.targets import target_names
 from nmc.ir.diagnostics import NmcError, fail
 from nmc.passes.registry import Registry, did_you_mean, standard_registry
@@ -48,9 +48,14 @@ def list_passes(registry: Registry, console: Console) -> int:
         except NmcError as error:
             broken += error.diagnostics
     facts = [{**_pass_facts(cls), "origin": origin} for cls, origin in known]
-    rows = [(item["name"], f"{item['takes']} -> {item['gives']}", item["origin"], item["summary"]) for item in facts]
+    rows = [
+        (item["name"], f"{item['takes']} -> {item['gives']}", item["origin"], item["summary"])
+        for item in facts
+    ]
     text = table(("pass", "level", "from", "does"), rows)
-    text += "\n\npipelines (nmc passes @NAME prints one):\n" + "\n".join(f"  @{name}" for name in registry.aliases)
+    text += "\n\npipelines (nmc passes @NAME prints one):\n" + "\n".join(
+        f"  @{name}" for name in registry.aliases
+    )
     if broken:
         text += "\n\nbroken:\n" + "\n".join(str(item) for item in broken)
     told = [item.to_json() for item in broken]
@@ -87,7 +92,8 @@ def targets_verb(args: argparse.Namespace, console: Console) -> int:
         aliases = standard_registry().aliases
         console.result(_target_text(target, aliases), _target_facts(target, aliases))
         return 0
-    rows, facts = [], []
+    rows: list[tuple[object, ...]] = []
+    facts = []
     for name in target_names():
         try:
             found = resolve(name)
@@ -160,7 +166,12 @@ def _op_facts(cls: type[Op]) -> dict[str, Any]:
 
 def _rules(cls: type[Op]) -> Iterator[str]:
     """What the op's result is and what it checks, from the methods that it defines."""
-    for method, label in (("infer", "result"), ("verify", "checks"), ("run", "computes"), ("step", "computes")):
+    for method, label in (
+        ("infer", "result"),
+        ("verify", "checks"),
+        ("run", "computes"),
+        ("step", "computes"),
+    ):
         found = next((base.__dict__[method] for base in cls.__mro__ if method in base.__dict__), None)
         home = getattr(found, "__module__", "nmc.ir.op")
         if found is not None and home != "nmc.ir.op":
@@ -168,7 +179,11 @@ def _rules(cls: type[Op]) -> Iterator[str]:
 
 
 def _op_text(facts: dict[str, Any]) -> str:
-    parts = [f"{facts['name']}  (level {', '.join(facts['levels'])})", facts["doc"], "\n".join(facts["rules"])]
+    parts = [
+        f"{facts['name']}  (level {', '.join(facts['levels'])})",
+        facts["doc"],
+        "\n".join(facts["rules"]),
+    ]
     if facts["operands"]:
         rows = [(item["name"], item["kind"], item["optional"]) for item in facts["operands"]]
         parts.append(table(("operand", "kind", "optional"), rows))
@@ -199,7 +214,8 @@ def _target_facts(target: Target, aliases: typing.Mapping[str, str]) -> dict[str
 def _target_text(target: Target, aliases: typing.Mapping[str, str]) -> str:
     x, y = target.tiles
     chips = "one chip" if target.chips == 1 else f"{target.chips:,} chips"
-    head = f"{target.name}: {target.description}\n{target.cores:,} cores: {chips} of {x} x {y} tiles with {target.cores_per_tile} each"
+    mesh = f"{chips} of {x} x {y} tiles with {target.cores_per_tile} each"
+    head = f"{target.name}: {target.description}\n{target.cores:,} cores: {mesh}"
     limits = [(name, limit, target.sources.get(name, "")) for name, limit in target.limits.items()]
     parts = [head, table(("limit of a core", "value", "source"), limits)]
     rest = [(f"{group}.{name}", value, source) for group, name, value, source in _entries(target)]

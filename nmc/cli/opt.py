@@ -72,7 +72,9 @@ def write_module(module: Module, path: Path | None, console: Console, **facts: o
         return
     absent = len(blobs(module))
     if absent:
-        console.detail(f"note: {absent} large constants stand for themselves by digest; -o FILE writes them too")
+        console.detail(
+            f"note: {absent} large constants stand for themselves by digest; -o FILE writes them too"
+        )
     console.result(str(module), {"module": str(module), **about})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -42,8 +42,8 @@ class Verb:
     ----------
     name, group, summary : str
         Name, heading in the overview, one line of help.
-    run : str
-        ``"module:function"``, imported when the verb is called.
+    module : str
+        Module of `nmc.cli` with a function ``NAME_verb``, imported when the verb is called.
     add : callable
         Declares the verb's own arguments.
     """
@@ -51,7 +51,7 @@ class Verb:
     name: str
     group: str
     summary: str
-    run: str
+    module: str
     add: Callable[[Parser], None]
 
 
@@ -125,7 +125,10 @@ def _whole(text: str, least: int) -> int:
 
 def _target(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
-        "--target", metavar="NAME|FILE.toml", default="loihi", help="the chip (default: loihi; see nmc targets)"
+        "--target",
+        metavar="NAME|FILE.toml",
+        default="loihi",
+        help="the chip (default: loihi; see nmc targets)",
     )
 
 
@@ -155,7 +158,11 @@ def _passes(parser: argparse._ActionsContainer, text: str) -> None:
         "-d", "--without", metavar="PASS", action="append", default=[], help="leave a pass out (repeatable)"
     )
     parser.add_argument(
-        "--load-pass", metavar="FILE", action="append", default=[], help="passes from a Python file (repeatable)"
+        "--load-pass",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="passes from a Python file (repeatable)",
     )
     parser.add_argument("--print-pipeline", action="store_true", help="print the passes and stop")
 
@@ -165,7 +172,9 @@ def _debugging(parser: Parser) -> None:
     group.add_argument(
         "--print-ir-after", metavar="NAMES|all|changed", default="", help="print the IR after these passes"
     )
-    group.add_argument("--print-ir-dir", metavar="D", type=Path, help="write the IR after each pass to a folder")
+    group.add_argument(
+        "--print-ir-dir", metavar="D", type=Path, help="write the IR after each pass to a folder"
+    )
     group.add_argument("--timing", action="store_true", help="print the time of each pass")
     group.add_argument("--trace", metavar="FILE", type=Path, help="write pass timings for ui.perfetto.dev")
     group.add_argument("--explain", metavar="PASS|all", default="", help="tell why rules did not apply")
@@ -206,7 +215,9 @@ def _samples(parser: Parser, flag: str, text: str) -> None:
 
 
 def _engine(parser: argparse._ActionsContainer) -> None:
-    parser.add_argument("--engine", metavar="NAME", default="functional", help="emulator (default: functional)")
+    parser.add_argument(
+        "--engine", metavar="NAME", default="functional", help="emulator (default: functional)"
+    )
 
 
 def _run(parser: Parser) -> None:
@@ -224,7 +235,9 @@ def _eval(parser: Parser) -> None:
 
 
 def _opt(parser: Parser) -> None:
-    parser.add_argument("file", metavar="FILE", nargs="?", help="IR text (.nmc), .onnx, or - for standard input")
+    parser.add_argument(
+        "file", metavar="FILE", nargs="?", help="IR text (.nmc), .onnx, or - for standard input"
+    )
     _file(parser, "-o", "write the IR (.nmc, and .npz for large constants) instead of printing it")
     _passes(parser, "the passes to run; none just reads, checks and prints")
     parser.add_argument("--list", action="store_true", help="list all passes")
@@ -243,21 +256,30 @@ def _inspect(parser: Parser) -> None:
 
 def _objdump(parser: Parser) -> None:
     parser.add_argument("program", metavar="NET.nmx", help="a compiled network")
-    parser.add_argument("--core", metavar="N", type=_natural, action="append", help="only this core (repeatable)")
+    parser.add_argument(
+        "--core", metavar="N", type=_natural, action="append", help="only this core (repeatable)"
+    )
     _file(parser, "-o", "write the IR (.nmc, and .npz for memories) instead of printing it")
 
 
 def _where(parser: Parser) -> None:
     parser.add_argument("program", metavar="NET.nmx", help="a compiled network")
     parser.add_argument(
-        "place", metavar="PLACE", nargs="+", help='"core 17 cx 5" or "17:5", a neuron "conv1[3,4,5]", or a population'
+        "place",
+        metavar="PLACE",
+        nargs="+",
+        help='"core 17 cx 5" or "17:5", a neuron "conv1[3,4,5]", or a population',
     )
 
 
 def _passes_list(parser: Parser) -> None:
     parser.add_argument("name", metavar="NAME", nargs="?", help="a pass or an @alias")
     parser.add_argument(
-        "--load-pass", metavar="FILE", action="append", default=[], help="passes from a Python file (repeatable)"
+        "--load-pass",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="passes from a Python file (repeatable)",
     )
 
 
@@ -270,7 +292,12 @@ def _targets(parser: Parser) -> None:
 
 
 def _demo(parser: Parser) -> None:
-    parser.add_argument("--model", metavar="NAME", default="digits-cnn", help="digits-cnn (default), digits-mlp or an .onnx file")
+    parser.add_argument(
+        "--model",
+        metavar="NAME",
+        default="digits-cnn",
+        help="digits-cnn (default), digits-mlp or an .onnx file",
+    )
     _target(parser)
     parser.add_argument("--data", metavar="FILE", default="", help="other test samples: .npz with x and y")
     parser.add_argument("--calib", metavar="FILE", default="", help="other calibration samples: .npz with x")
@@ -280,32 +307,25 @@ def _demo(parser: Parser) -> None:
 
 
 def _explain(parser: Parser) -> None:
-    parser.add_argument("code", metavar="CODE", nargs="?", help="an error code such as E0203; all without one")
+    parser.add_argument(
+        "code", metavar="CODE", nargs="?", help="an error code such as E0203; all without one"
+    )
 
 
+_RUN, _TEXT, _INSIDE, _REFERENCE = "build and run", "program text", "look inside", "reference"
 VERBS = (
-    Verb("compile", "build and run", "compile a trained network for a chip", "nmc.cli.compile:compile_verb", _compile),
-    Verb("run", "build and run", "run a compiled network on an emulator", "nmc.cli.run:run_verb", _run),
-    Verb("eval", "build and run", "measure accuracy, spikes and energy on labelled data", "nmc.cli.run:eval_verb", _eval),
-    Verb("check", "build and run", "tell whether a network converts and fits a chip, layer by layer",
-         "nmc.cli.check:check_verb", _check),
-    Verb("demo", "build and run", "compile the digits network and run it on the emulator", "nmc.cli.demo:demo_verb", _demo),
-    Verb("import", "program text", "turn a network of any frontend into IR text", "nmc.cli.importing:import_verb", _import),
-    Verb("opt", "program text", "run passes on IR text", "nmc.cli.opt:opt_verb", _opt),
-    Verb("inspect", "look inside", "summarise a model, IR text or a compiled network", "nmc.cli.inspect:inspect_verb",
-         _inspect),
-    Verb("objdump", "look inside", "disassemble the chip image of a compiled network", "nmc.cli.inspect:objdump_verb",
-         _objdump),
-    Verb("where", "look inside", "tell which neuron is at a place of the chip, or where a neuron is",
-         "nmc.cli.inspect:where_verb", _where),
-    Verb("passes", "reference", "list passes and pipelines, or describe one", "nmc.cli.listing:passes_verb", _passes_list),
-    Verb("ops", "reference", "list the ops of the IR, or describe one", "nmc.cli.listing:ops_verb", _ops),
-    Verb("targets", "reference", "list chips, or every limit of one with its source", "nmc.cli.listing:targets_verb",
-         _targets),
-    Verb("explain", "reference", "explain an error code", "nmc.cli.explain:explain_verb", _explain),
-)  # fmt: skip
-
-
-def verb_names() -> Iterable[str]:
-    """Names of all verbs, in the order of the overview."""
-    return tuple(verb.name for verb in VERBS)
+    Verb("compile", _RUN, "compile a trained network for a chip", "compile", _compile),
+    Verb("run", _RUN, "run a compiled network on an emulator", "run", _run),
+    Verb("eval", _RUN, "measure accuracy, spikes and energy on labelled data", "run", _eval),
+    Verb("check", _RUN, "tell whether a network converts and fits a chip, layer by layer", "check", _check),
+    Verb("demo", _RUN, "compile the digits network and run it on the emulator", "demo", _demo),
+    Verb("import", _TEXT, "turn a network of any frontend into IR text", "importing", _import),
+    Verb("opt", _TEXT, "run passes on IR text", "opt", _opt),
+    Verb("inspect", _INSIDE, "summarise a model, IR text or a compiled network", "inspect", _inspect),
+    Verb("objdump", _INSIDE, "disassemble the chip image of a compiled network", "inspect", _objdump),
+    Verb("where", _INSIDE, "tell which neuron is at a place of the chip, or the reverse", "inspect", _where),
+    Verb("passes", _REFERENCE, "list passes and pipelines, or describe one", "listing", _passes_list),
+    Verb("ops", _REFERENCE, "list the ops of the IR, or describe one", "listing", _ops),
+    Verb("targets", _REFERENCE, "list chips, or every limit of one with its source", "listing", _targets),
+    Verb("explain", _REFERENCE, "explain an error code", "explain", _explain),
+)

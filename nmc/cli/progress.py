@@ -43,7 +43,9 @@ class Progress:
         if self._quiet or total <= 0:
             return
         if self._terminal:
-            self._overwrite(f"{self._label} {self._bar(done, total)} {done:,}/{total:,}{self._left(done, total)}")
+            self._overwrite(
+                f"{self._label} {self._bar(done, total)} {done:,}/{total:,}{self._left(done, total)}"
+            )
         elif (tenth := 10 * done // total) > self._tenth:
             self._tenth = tenth
             print(f"{self._label}: {done:,} of {total:,} ({10 * tenth} %)", file=self._stream)

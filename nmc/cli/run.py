@@ -124,4 +124,6 @@ def _costs(facts: Mapping[str, Any]) -> list[tuple[str, object]]:
         ("time_per_sample_s", "time", 1e3, ",.4f", " ms (estimate from published event costs)"),
     )
     known = [item for item in names if facts.get(item[0]) is not None]
-    return [(f"{label} a sample", f"{facts[key] * scale:{form}}{unit}") for key, label, scale, form, unit in known]
+    return [
+        (f"{label} a sample", f"{facts[key] * scale:{form}}{unit}") for key, label, scale, form, unit in known
+    ]

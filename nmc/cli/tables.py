@@ -28,10 +28,13 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]], *, width: int =
     right = [_numeric([row[at] for row in rows]) for at in range(len(head))]
     cells = [list(head), *([_shown(item) for item in row] for row in rows)]
     widths = [min(_COLUMN, max(len(row[at]) for row in cells)) for at in range(len(head))]
-    widths[-1] = max(20, width - sum(widths[:-1]) - 2 * (len(head) - 1))
+    if not right[-1]:
+        widths[-1] = max(20, width - sum(widths[:-1]) - 2 * (len(head) - 1))
     lines: list[str] = []
     for row in cells:
-        parts = [wrap(cell, size, break_on_hyphens=False) or [""] for cell, size in zip(row, widths, strict=True)]
+        parts = [
+            wrap(cell, size, break_on_hyphens=False) or [""] for cell, size in zip(row, widths, strict=True)
+        ]
         lines += [_line(line, widths, right) for line in zip_longest(*parts, fillvalue="")]
     return "\n".join(lines)
 

@@ -185,7 +185,7 @@ class _Conversion:
             return
         scale = op.threshold.array().astype(np.float64)
         spikes = self._population(op.out, expr.terms, expr.const, scale, (*expr.locs, op.loc))
-        self.exprs[op.out] = _Expr((Term(Source(spikes, scale)),), np.zeros((1, *op.data.shape)), (op.loc,))
+        self.exprs[op.out] = _Expr((Term(Source(spikes, scale)),), np.zeros((1, *op.data.shape)), ())
 
     def _population(
         self, name: str, terms: Any, const: Array | None, scale: Array, locs: tuple[Loc | None, ...]

@@ -1,0 +1,1 @@
+"""What nmc tells about itself and its results: error codes, reports."""

@@ -1,0 +1,274 @@
+"""Every error code: a title and a paragraph. ``nmc explain CODE`` prints one, ``docs/errors.md`` holds all.
+
+``python -m nmc.report.codes`` rewrites ``docs/errors.md``; a test holds this table to the codes that the source
+uses. A code never changes its meaning: scripts may depend on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from textwrap import fill
+from types import MappingProxyType
+
+
+@dataclass(frozen=True)
+class Code:
+    """An error code.
+
+    Parameters
+    ----------
+    title : str
+        What is wrong, in a few words.
+    text : str
+        What it means and what to do, one paragraph.
+    """
+
+    title: str
+    text: str
+
+
+#: First digits of a code -> what its group is about.
+GROUPS = {
+    "E00": "The command line and files",
+    "E01": "Program text and side files",
+    "E02": "Passes and pipelines",
+    "E03": "Import of ONNX models",
+    "E04": "Data, calibration and runs",
+    "E05": "Loihi images and their emulation",
+    "E06": "Conversion to spikes and to the target's registers",
+    "E07": "Mapping to a chip, and targets",
+    "E08": "Compiled programs (.nmx)",
+}
+
+_CODES: dict[str, tuple[str, str]] = {
+    # The command line and files
+    "E0001": ("a file of the wrong kind",
+        "The suffix of a file says what it is: `.onnx` and `.nmc` are networks, `.nmx` is a compiled network. The "
+        "verb needs another kind, for example `nmc run` a compiled network. Compile it first, or rename the file if "
+        "its suffix is wrong."),
+    "E0002": ("a file cannot be read or written",
+        "The operating system refused: the file or folder does not exist, is of the other sort, may not be read or "
+        "written, or the disk is full. The line with the arrow names the path. `nmc compile` also reports it for a "
+        "pipeline that does not end at the mapped level, because there is nothing to write then."),
+    "E0003": ("the demo lacks its network or data",
+        "`nmc demo` knows the networks `digits-cnn` and `digits-mlp`, whose test data come with scikit-learn (`pip "
+        "install 'nmc[demo]'`). For a network of your own, give labelled data with `--data FILE.npz`."),
+    "E0004": ("wrong options",
+        "An option is unknown, lacks its value or has one that is out of range, or a file name is missing. `nmc VERB "
+        "--help` lists the options of a verb. Options cannot be abbreviated, so that scripts keep their meaning when "
+        "options are added."),
+    "E0005": ("unknown verb", "The first word after `nmc` names what to do; `nmc --help` lists all verbs."),
+    "E0006": ("unknown op", "`nmc ops` lists the ops of all dialects; a dialect is the part before the dot."),
+    "E0007": ("unknown error code", "`nmc explain` without a code lists all of them."),
+    # Program text and side files
+    "E0100": ("program text cannot be read", "The file is missing, larger than 256 MB, or not UTF-8 text."),
+    "E0101": ("syntax error in program text",
+        "The text does not follow the grammar of the IR (`nmc/ir/text/grammar.lark`), or nests brackets too deeply. "
+        "The place is given as file:line:column."),
+    "E0102": ("wrong constant",
+        "A constant is defined twice, has a type that holds no numbers, a number of elements that is not that of its "
+        "type, or its data in the side file (the `.npz` beside the text) differ from the digest in the text."),
+    "E0103": ("wrong op in program text",
+        "An op or attribute is unknown, an operand or attribute is missing, of the wrong type or not defined, or the "
+        "written type of the result is not what the op gives. `nmc ops NAME` describes an op."),
+    "E0104": ("wrong location",
+        "A source location (`#3`) is used before its definition at the end of the text, or defined twice."),
+    "E0110": ("module is not well-formed",
+        "An op does not belong into the level of its module, or the level does not exist. With a heading, a pass gave "
+        "a module that breaks the rules listed below it: that is a mistake in the pass."),
+    "E0111": ("an op breaks its own rules", "What the op's class checks does not hold; `nmc ops NAME` lists it."),
+    "E0112": ("wrong name", "A value is defined twice, or a name holds a character that names may not."),
+    "E0113": ("wrong use of a value", "A value is used that is not defined, or with another type than it has."),
+    "E0114": ("loop without delay",
+        "An op uses a value that is defined after it. That is a loop, and spikes take at least one step round a loop: "
+        "give one of the projections in it a delay of at least 1."),
+    "E0115": ("two constants of one name", "Constants with different content need different names."),
+    "E0120": ("unusable .npz file",
+        "The file is missing, damaged, holds Python objects (which are refused, because reading them runs code), or "
+        "claims more than 4 GB. Write it anew with `numpy.savez`."),
+    # Passes and pipelines
+    "E0200": ("syntax error in a pipeline",
+        "A pipeline is pass names separated by commas, with options in braces: `fold-batchnorm, prune{below=0.02}`. "
+        "`@name` stands for another pipeline. The caret shows where reading stopped."),
+    "E0201": ("unknown pass or pipeline",
+        "No pass of this name is installed, loaded with `--load-pass` or, for `-d`, `--explain` and "
+        "`--print-ir-after`, part of the pipeline; or a pipeline contains itself. `nmc passes` lists all."),
+    "E0202": ("wrong option of a pass",
+        "An option is unknown, missing, of the wrong type or out of range. The help line lists the options of the "
+        "pass with types and defaults."),
+    "E0203": ("pass at the wrong level",
+        "Each pass takes modules of certain levels (ann, snn, mapped, image) and would get another one here. Put the "
+        "pass that lowers the module to its level before it; `nmc passes` shows the levels."),
+    "E0204": ("pass lost locations",
+        "A pass made an op without a source location, so that later messages could not say where it comes from. "
+        "Authors of passes: build ops with `dataclasses.replace`, through `rewrite()`, or with `loc=fuse(...)`."),
+    "E0205": ("pass gave another level",
+        "A pass gave a module of another level than it declares with `gives`. That is a mistake in the pass."),
+    "E0206": ("rules never end",
+        "The rewrite rules of a pass keep undoing each other's work. That is a mistake in the pass; `--explain PASS` "
+        "shows what they did."),
+    "E0207": ("exact pass changed results",
+        "`--check-each` ran the network before and after a pass that calls itself exact, and the results differ by "
+        "more than its tolerance, or differ in number or shape. That is a mistake in the pass."),
+    "E0208": ("pass file does not load",
+        "The file of `--load-pass` cannot be read, fails when it runs, or defines no pass or two of one name."),
+    "E0209": ("pass provided twice",
+        "Two installed packages, or a package and a file, provide a pass of this name. Uninstall or rename one."),
+    "E0210": ("pass or plug-in does not load",
+        "A pass is registered, but importing it fails for the reason given. Mend or uninstall the package that "
+        "provides it; all other passes work."),
+    "E0211": ("delay beyond the target's range",
+        "After retiming, a projection that skips layers needs a longer delay than the target has. Shorten the path "
+        "that it skips, or put a population on the skip connection."),
+    "E0212": ("constant current cannot be delayed",
+        "A population takes a constant current from the host, which starts at step 0, and spikes that arrive later. "
+        "Use spike coding for that input, or a separate population."),
+    "E0213": ("loop faster than the hardware",
+        "The projections of a loop have less delay in all than its hops need. Give them at least one step each."),
+    "E0299": ("internal error",
+        "Something failed in a way that is nmc's fault (or a plug-in's), not yours; the exit code is 3. Where possible "
+        "a reproducer was written: `nmc-crash.nmc`, whose first line is the command that repeats the failure of a "
+        "pass, or `nmc-crash.txt` with the command line and what was raised. Please report it with that file."),
+    # Import of ONNX models
+    "E0301": ("operator not supported",
+        "The model uses an operator that cannot be imported; the message says why, the help line what to use instead. "
+        "All unsupported operators are listed at once."),
+    "E0302": ("use of an operator not supported",
+        "The operator is known, but not with this attribute, shape, operand or data type."),
+    "E0303": ("not a readable ONNX model",
+        "The file is missing, larger than 2 GB, damaged, or not ONNX. If it was downloaded, get it again."),
+    "E0304": ("external data missing",
+        "The weights are in files beside the model, and one of them is missing, too short, or outside the model's "
+        "folder (which is refused)."),
+    "E0305": ("model is at fault as a whole",
+        "The graph has no outputs, dangling or doubled tensors, inputs that disagree on the batch size or have unknown "
+        "extents, or an operator set older than 7 or newer than the installed onnx."),
+    # Data, calibration and runs
+    "E0401": ("data do not fit the network",
+        "Data for an input are missing, have another shape a sample than the network takes, or there are none; or the "
+        "number of steps is not positive; or the module cannot be executed as it is."),
+    "E0402": ("unknown probe",
+        "A probe is `POPULATION.spikes` or `POPULATION.STATE` such as `.v`; the population or state does not exist."),
+    "E0403": ("unusable data file",
+        "A data file is an `.npz` with an array `x` (one sample a row, numbers) and, for evaluation, labels `y` with "
+        "one integer a sample."),
+    "E0404": ("calibration impossible",
+        "Thresholds come from sample data: give `--calib FILE.npz` with an array `x` (labels are not needed). "
+        "Calibration needs a network with exactly one input."),
+    "E0405": ("mapping does not cover the network",
+        "The parts of a population in a mapped module do not hold each neuron exactly once, or lack the synapses of "
+        "its reset. A module that was edited by hand, or a mistake in a pass."),
+    # Loihi images and their emulation
+    "E0501": ("not a Loihi image", "The image is no `.nmcl` file, or of another version; compile the program again."),
+    "E0502": ("image of the wrong length", "The image is cut off, or something follows its end."),
+    "E0503": ("image is damaged", "A checksum of the image is wrong; copy it again or compile the program again."),
+    "E0504": ("wrong image header", "The header names an unknown profile, compat mode or number of chips."),
+    "E0505": ("sections out of order", "The sections of an image have a fixed order; this one has another."),
+    "E0506": ("wrong host table",
+        "A table that tells the host where inputs, outputs and populations are has names, shapes, numbers or lengths "
+        "that cannot be stored or contradict each other."),
+    "E0510": ("value does not fit a register field",
+        "A field of a register table takes integers of a certain range; the message gives the range and the entry."),
+    "E0511": ("wrong register table",
+        "A table has too many words, bits set that no field has, or is missing for a core."),
+    "E0512": ("weight does not fit its format",
+        "A weight mantissa is outside the range of its sign mode, or needs more bits than the format has."),
+    "E0513": ("wrong synapse format",
+        "A synapse format has values that the hardware does not have, or a synapse does not fit its format."),
+    "E0520": ("image for another machine",
+        "The profile, compat mode, chips, cores or core registers of the image are none that the emulator has."),
+    "E0521": ("wrong refractory period", "The field `refract_delay` of a spiking compartment must be 1..63."),
+    "E0522": ("feature not emulated",
+        "The image uses a feature of the chip that the emulator lacks, because its exact behaviour is not public."),
+    "E0523": ("wrong synapse format in an image", "A register of a synapse format holds a value that is not legal."),
+    "E0524": ("wrong in-axon", "An entry of the synapse map of a core points outside the tables or has wrong fields."),
+    "E0525": ("wrong synapse list", "A list in the synapse memory is cut off or names a format that is not there."),
+    "E0526": ("synapse to nowhere", "Synapses reach compartments that are not there or not active, or lack a profile."),
+    "E0527": ("synaptic delay too long", "A delay exceeds what the `delay_bits` of the core allow."),
+    "E0528": ("wrong out-axon", "An out-axon is cut off, of no kind, or goes to a core or in-axon that is not there."),
+    "E0529": ("wrong multi-compartment neuron", "Compartments push and pop in an order that the hardware lacks."),
+    "E0530": ("host table does not fit the image",
+        "A table of the host names elements, cores, compartments or axons that the image does not have."),
+    "E0531": ("image too large to emulate",
+        "The synapses or axons of the image exceed the bounds that keep a damaged file from exhausting the memory."),
+    "E0540": ("wrong input or probe of the emulator",
+        "Data have another shape or range than the chip's inputs take, or a probe names no population or state."),
+    "E0541": ("voltage overflow", "A membrane voltage left the range in which the emulation is exact."),
+    # Conversion
+    "E0601": ("layer has no spiking counterpart",
+        "A layer of the imported network cannot become spikes and synapses; the help line says what to use instead."),
+    "E0602": ("layers need a population between them",
+        "Two linear layers in a row cannot be one projection. Put a ReLU between them, or use non-overlapping average "
+        "pooling."),
+    "E0603": ("no threshold", "Run `calibrate` with sample data before `ann-to-snn` (`--calib FILE.npz`)."),
+    "E0610": ("no counterpart on Loihi",
+        "A population or projection has a form that Loihi's compartments and synapses do not have."),
+    "E0611": ("wrong threshold comparison", "Loihi fires above the threshold, not when it is just reached."),
+    "E0612": ("projection without delay", "Loihi needs at least one step from spike to current: run `retime` first."),
+    "E0613": ("one step brings too much current",
+        "With all weights of a neuron active at once, its 21-bit accumulator would overflow at any scale. Use fewer or "
+        "smaller weights: prune, pool, or train with weight decay."),
+    "E0614": ("bias too large for the latency",
+        "A late population collects its bias while it waits, and that leaves the 23-bit membrane. Use a shorter "
+        "network or a smaller bias."),
+    "E0615": ("decoder not available", "Loihi reads out potentials (`last`) or counts spikes (`count`), as the "
+        "population's reset allows."),
+    # Mapping
+    "E0701": ("nothing to map", "The module names no target or has no populations of it: legalise it first."),
+    "E0702": ("not placed", "The step needs the cores' places on the chip: run `place` first."),
+    "E0703": ("not allocated", "The image needs axons and synapse memory: run the target's allocation first."),
+    "E0704": ("wrong image module", "A module of level image is none that can be written as this target's image."),
+    "E0710": ("population does not fit a core",
+        "The neurons of a population, however it is cut into boxes, take more of a resource than one core has; exit "
+        "code 2. The message gives need, limit and the source of the limit, the help line what helps most often."),
+    "E0711": ("network does not fit the chip",
+        "The network takes more cores than there are; exit code 2. Make layers smaller, or allow more chips with a "
+        "TOML file that has `base = \"loihi\"` and `chips = 2`."),
+    "E0712": ("core is overfull after allocation",
+        "Parts that share a core take more of a resource together than was estimated; exit code 2. "
+        "`partition{merge=false}` keeps parts apart."),
+    "E0721": ("unknown target", "`nmc targets` lists the chips; a file of your own must end in `.toml`."),
+    "E0722": ("wrong target file",
+        "A TOML file that describes a chip needs a line like `base = \"loihi\"`, and may lower the limits of that "
+        "chip, not raise them: the image format holds no more. `nmc targets loihi` lists the limits."),
+    # Compiled programs
+    "E0801": ("program without image", "The compiled program holds no image of the target that its manifest names."),
+    "E0802": ("unknown engine", "The target's emulator has no engine of this name; the help line lists those it has."),
+    "E0803": ("not a compiled program",
+        "The file is no `.nmx`, is damaged, of another version of nmc, or names files outside itself (which is "
+        "refused). Compile the network again."),
+    "E0804": ("program is damaged", "Members of the program are missing or differ from the manifest's hashes."),
+    "E0805": ("program cannot be written", "The operating system refused to write the file, for the reason given."),
+    "E0806": ("program with several inputs", "This verb takes programs with exactly one input."),
+    "E0807": ("no such place",
+        "A place is a compartment (`core 17 cx 5` or `17:5`), a neuron (`conv1[3,4,5]`) or a population (`conv1`)."),
+}  # fmt: skip
+
+#: All codes, in order.
+CODES: Mapping[str, Code] = MappingProxyType({name: Code(*entry) for name, entry in sorted(_CODES.items())})
+
+
+def markdown() -> str:
+    """Give the text of ``docs/errors.md``."""
+    lines = [
+        "# Error codes",
+        "",
+        "<!-- Written by `python -m nmc.report.codes` from nmc/report/codes.py; do not edit. -->",
+        "",
+        "Every message of nmc has a code; `nmc explain CODE` prints its paragraph. Exit codes: 1 is the user's to",
+        "mend, 2 means that the network does not fit the target, 3 is an internal error.",
+    ]
+    for prefix, heading in GROUPS.items():
+        lines += ["", f"## {heading}"]
+        for name, entry in CODES.items():
+            if name.startswith(prefix):
+                lines += ["", f"### {name}: {entry.title}", "", fill(entry.text, 100, break_on_hyphens=False)]
+    return "\n".join([*lines, ""])
+
+
+if __name__ == "__main__":
+    from pathlib import Path
+
+    target = Path(__file__).resolve().parents[2] / "docs" / "errors.md"
+    target.write_text(markdown(), encoding="utf-8", newline="\n")
