@@ -41,9 +41,12 @@ class Output(Op, name="ann.output"):
     """A network output, named by its operand.
 
     ann.output(%logits)
+
+    `reach` is the largest absolute value that sample data gave, 0 where that is not known (``calibrate`` sets it).
     """
 
     data: Value
+    reach: float = 0.0
 
     def run(self, data: Array) -> Array:
         """Give the operand."""
@@ -268,8 +271,11 @@ class AvgPool(_Pool, name="ann.avgpool"):
     """Mean over a sliding window; padding counts as zeros only when `count_pad`.
 
     %3 = ann.avgpool(%2) {kernel=[2, 2], stride=[2, 2], pad=[0, 0, 0, 0], dilation=[1, 1]} : f32<8x14x14>
+
+    The threshold is as that of a relu, for the case that a population must stand here.
     """
 
+    threshold: Const | None = None
     count_pad: bool = False
 
     def divisors(self) -> Array:

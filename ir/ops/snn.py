@@ -229,7 +229,12 @@ class Integrator(NeuronOp, name="snn.integrator"):
     """Read-out that never spikes: v += current + bias; its value is v.
 
     %logits = snn.integrator(%fc, @fc.b) : graded<10>
+
+    `reach` is how much v is known to move in a step, on average over a run, 0 where that is not known; targets
+    use it to choose a scale, the result does not depend on it.
     """
+
+    reach: float = 0.0
 
     def infer(self) -> Type:
         """Potentials in the shape of the currents."""

@@ -46,7 +46,7 @@ def compile_verb(args: argparse.Namespace, console: Console) -> int:
         found = evaluate_with_progress(program, data, None, "functional", console)
     facts = {"output": str(path), **program.report, "evaluation": found}
     if found:
-        facts["energy"] = found
+        facts["energy"] = {key: item for key, item in found.items() if "_per_sample" in key}
     console.summary(summary(program, path, found), facts)
     return 0
 

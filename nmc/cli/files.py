@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,6 +81,22 @@ def open_program(path: str | Path) -> Program:
     from nmc.program import Program
 
     return Program.open(file)
+
+
+@contextmanager
+def distrusting(path: Path) -> Iterator[None]:
+    """Tell of a compiled network whose report, map or manifest is no such thing: hashes prove nothing.
+
+    Raises
+    ------
+    NmcError
+        E0804 in place of what looking things up in it raised.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        told = f"it holds something else than nmc writes: {type(error).__name__}: {error}"
+        raise fail("E0804", told, where=str(path)) from None
 
 
 def check_target(name: str) -> None:

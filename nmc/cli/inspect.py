@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nmc.cli.compile import summary
 from nmc.cli.console import Console
-from nmc.cli.files import open_module, open_program, readable, writable
+from nmc.cli.files import distrusting, open_module, open_program, readable, writable
 from nmc.cli.opt import write_module
 from nmc.cli.tables import pairs, table
 from nmc.ir.diagnostics import fail
@@ -30,11 +30,8 @@ def inspect_verb(args: argparse.Namespace, console: Console) -> int:
         write_module(open_module(path), None, console)
     elif path.suffix == ".nmx":
         program = open_program(path)
-        try:
+        with distrusting(path):
             text = _program_text(program, path)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:  # nobody vouches for the file
-            told = f"its report or manifest is not what nmc writes: {type(error).__name__}: {error}"
-            raise fail("E0804", told, where=str(path)) from None
         console.result(text, {"manifest": program.manifest, "report": program.report})
     else:
         module = open_module(path)
@@ -56,7 +53,8 @@ def objdump_verb(args: argparse.Namespace, console: Console) -> int:
 def where_verb(args: argparse.Namespace, console: Console) -> int:
     """Answer for each place."""
     program = open_program(args.program)
-    places = [{"place": place, "found": program.where(place)} for place in args.place]
+    with distrusting(args.program):
+        places = [{"place": place, "found": program.where(place)} for place in args.place]
     console.result("\n".join(line for item in places for line in item["found"]), {"places": places})
     return 0
 

@@ -214,6 +214,13 @@ _CODES: dict[str, tuple[str, str]] = {
         "network or a smaller bias."),
     "E0615": ("decoder not available", "Loihi reads out potentials (`last`) or counts spikes (`count`), as the "
         "population's reset allows."),
+    "E0616": ("current or delay that no core can give",
+        "A population of a legalised module takes a current that is no projection or no bias of the host, or a delay "
+        "outside the range of the cores. `retime` and `loihi-legalize` give lawful ones; a module that was edited by "
+        "hand may not have them."),
+    "E0617": ("two rule sets in one image",
+        "Ops of a module follow different compat rules (of the hardware, or of another emulator), and an image has "
+        "one. Write the same `compat` on all of them."),
     # Mapping
     "E0701": ("nothing to map", "The module names no target or has no populations of it: legalise it first."),
     "E0702": ("not placed", "The step needs the cores' places on the chip: run `place` first."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +13,7 @@ from nmc.ir.const import Const
 from nmc.ir.diagnostics import Diagnostic, NmcError
 from nmc.ir.loc import Loc, fuse
 from nmc.ir.module import Module
-from nmc.ir.op import Op, Value
+from nmc.ir.op import Op, StatefulOp, Value
 from nmc.ir.ops import ann, snn
 from nmc.passes.base import Pass
 from nmc.passes.convert.linear import (
@@ -29,6 +30,12 @@ from nmc.passes.convert.linear import (
 Array = NDArray[Any]
 
 _LINEAR = (ann.Conv, ann.Dense, ann.BatchNorm, ann.Affine, ann.AvgPool, ann.Reshape, ann.Transpose, ann.Pad)
+_AVERAGING = (ann.AvgPool, ann.Reshape, ann.Transpose, ann.Pad)
+_CALIBRATE = "run calibrate with sample data first (--calib FILE.npz)"
+#: Largest pooling window that is folded into the weights behind it.
+_WIDEST = 9
+#: Biases of a channel that differ by this share are the same, but for the order of floating-point sums.
+_SAME = 1e-12
 _REFUSED = {
     ann.MaxPool: (
         "a maximum of spike trains is not a sum of spikes",
@@ -62,7 +69,7 @@ class AnnToSnn(Pass, name="ann-to-snn", takes="ann", gives="snn"):
 
     def run(self, module: Module) -> Module:
         """Convert, or refuse with every reason at once."""
-        work = _Conversion(self)
+        work = _Conversion(self, {op.out for op in module.ops})
         for op in module.ops:
             work.convert(op)
         if work.problems:
@@ -84,6 +91,9 @@ class _Conversion:
     """The state of one run of the pass."""
 
     options: AnnToSnn
+    taken: set[str]
+    made: set[str] = field(default_factory=set)
+    relays: dict[tuple[str, ...], Value] = field(default_factory=dict)
     ops: list[Op] = field(default_factory=list)
     problems: list[Diagnostic] = field(default_factory=list)
     exprs: dict[str, _Expr] = field(default_factory=dict)
@@ -109,60 +119,98 @@ class _Conversion:
             self._refuse(op)
 
     def _refuse(self, op: Op) -> None:
-        reason, hint = _REFUSED.get(type(op), ("no spiking counterpart is known", ""))  # type: ignore[call-overload]
-        message = f"{op.name} cannot be converted to spikes: {reason}"
-        self.problems.append(Diagnostic("E0601", message, where=str(op.loc or f"%{op.out}"), hint=hint))
+        reason, hint = _REFUSED.get(type(op), ("no spiking counterpart is known", ""))
+        self._problem("E0601", f"{op.name} cannot be converted to spikes: {reason}", op, hint)
+
+    def _problem(self, code: str, message: str, op: Op, hint: str) -> None:
+        where = str(op.loc or f"%{op.out or op.operands[0].name}")
+        self.problems.append(Diagnostic(code, message, where=where, hint=hint))
+
+    def _emit(self, op: StatefulOp | snn.ProjectionOp) -> Value:
+        self.ops.append(op)
+        self.made.add(op.out)
+        return op.result
+
+    def _fresh(self, name: str) -> str:
+        """A name that neither the network nor an op made so far has."""
+        number, free = 1, name
+        while free in self.taken or free in self.made:
+            number, free = number + 1, f"{name}.{number}"
+        return free
 
     def _input(self, op: ann.Input) -> _Expr:
         signs = [sign for sign, bound in ((1, op.high), (-1, -op.low)) if bound > 0]
+        if not signs or not np.isfinite([op.low, op.high]).all():
+            self._problem("E0603", "the range of the input is not known", op, _CALIBRATE)
         scale = max(abs(op.low), abs(op.high)) or 1.0
-        terms = [self._encoded(op, sign, scale) for sign in signs]
+        terms = [self._encoded(op, sign, scale) for sign in signs or [1]]
         return _Expr(tuple(terms), np.zeros((1, *op.shape)), (op.loc,))
 
     def _encoded(self, op: ann.Input, sign: int, scale: float) -> Term:
         """Bring in the positive or the negative part of the data."""
-        suffix = "" if sign > 0 else ".neg"
+        name = op.out if op.out not in self.made else self._fresh(f"{op.out}.neg")
         encoder = self.options.encoder
         source = snn.Input(
-            out=op.out + suffix, loc=op.loc, source=op.out, shape=op.shape, encoder=encoder,
+            out=name, loc=op.loc, source=op.out, shape=op.shape, encoder=encoder,
             gain=sign / scale, seed=self.options.seed if encoder == "rate" else 0,
         )  # fmt: skip
-        self.ops.append(source)
-        spikes = source.result
+        spikes = self._emit(source)
         if encoder == "constant":
-            name = f"{op.out}{suffix}.spikes"
+            name = self._fresh(f"{name}.spikes")
             neurons = snn.If(out=name, loc=op.loc, current=(spikes,), v_init=0.5, reset=self.options.reset)
-            self.ops.append(neurons)
-            spikes = neurons.result
+            spikes = self._emit(neurons)
         return Term(Source(spikes, np.full((1,) * len(op.shape), sign * scale)))
 
     def _linear(self, op: Op) -> None:
         expr = self.exprs[op.operands[0].name]
-        terms = []
-        for term in expr.terms:
-            longer = self._extend(term, op, expr)
-            if longer is None:
-                return
-            terms.append(longer)
-        self.exprs[op.out] = _Expr(tuple(terms), op.run(expr.const), (*expr.locs, op.loc))
+        terms = [self._extend(term, op, expr) for term in expr.terms]
+        if all(terms):
+            kept = tuple(term for term in terms if term is not None)
+            self.exprs[op.out] = _Expr(kept, op.run(expr.const), (*expr.locs, op.loc))
 
     def _extend(self, term: Term, op: Op, expr: _Expr) -> Term | None:
         """Put `op` behind a term; where no projection carries that, a population in between makes one possible."""
         longer = _followed(term, op)
-        if isinstance(op, ann.Reshape | ann.Transpose | ann.Pad) or realisable(longer):
+        carried = realisable(longer)
+        if isinstance(op, ann.Reshape | ann.Transpose | ann.Pad) or (carried and not _wide(term, op)):
             return longer
-        pooled = bool(term.chain) and isinstance(term.chain[-1], ann.AvgPool)
-        if pooled and (term.source.scale > 0).all() and realisable(term):
-            relay = self._population(
-                f"{term.chain[-1].out}.relay", [term], None, term.source.scale, expr.locs
-            )
-            return _followed(Term(Source(relay, term.source.scale)), op)
-        message = (
-            f"{op.name} after {term.chain[-1].name if term.chain else 'a population'} is no single projection"
-        )
-        hint = "put a ReLU between them, or use non-overlapping average pooling"
-        self.problems.append(Diagnostic("E0602", message, where=str(op.loc or f"%{op.out}"), hint=hint))
+        relayed = self._relayed(term, expr)
+        if relayed is not None and realisable(_followed(relayed, op)):
+            return _followed(relayed, op)
+        if carried:
+            return longer
+        self._unrealisable(term, op)
         return None
+
+    def _relayed(self, term: Term, expr: _Expr) -> Term | None:
+        """A population that passes the rates on behind the last pooling; None where they may leave [0, 1]."""
+        pools = [index for index, op in enumerate(term.chain) if isinstance(op, ann.AvgPool)]
+        if not pools or not all(isinstance(op, _AVERAGING) for op in term.chain[: pools[-1] + 1]):
+            return None
+        head, tail = Term(term.source, term.chain[: pools[-1] + 1]), term.chain[pools[-1] + 1 :]
+        if not realisable(head):
+            return None
+        scale = _relay_scale(head)
+        key = (term.source.spikes.name, *(op.out for op in head.chain))
+        if key not in self.relays:
+            name = self._fresh(f"{head.chain[-1].out}.relay")
+            self.relays[key] = self._population(name, (head,), None, scale, expr.locs)
+        relayed = Term(Source(self.relays[key], scale))
+        for op in tail:
+            relayed = _followed(relayed, op)
+        return relayed
+
+    def _unrealisable(self, term: Term, op: Op) -> None:
+        before = term.chain[-1].name if term.chain else "a population"
+        hint = "put a ReLU between them, or use non-overlapping average pooling"
+        self._problem("E0602", f"{op.name} after {before} is no single projection", op, hint)
+
+    def _carried(self, expr: _Expr, op: Op) -> bool:
+        """Whether every term of a sum can be a projection; index maps are looked at only here."""
+        wrong = [term for term in expr.terms if not realisable(term)]
+        for term in wrong:
+            self._unrealisable(term, op)
+        return not wrong
 
     def _concat(self, op: ann.Concat) -> _Expr:
         shape, offset, parts = op.result.shape, 0, []
@@ -178,44 +226,82 @@ class _Conversion:
         return _sum(parts, op.loc)
 
     def _relu(self, op: ann.Relu) -> None:
-        expr = self.exprs[op.data.name]
-        if op.threshold is None:
-            hint = "run calibrate with sample data first (--calib FILE.npz)"
-            self.problems.append(Diagnostic("E0603", "a relu has no threshold", where=str(op.loc), hint=hint))
+        expr, scale = self.exprs[op.data.name], self._threshold(op)
+        if not self._carried(expr, op) or scale is None:
             return
-        scale = op.threshold.array().astype(np.float64)
         spikes = self._population(op.out, expr.terms, expr.const, scale, (*expr.locs, op.loc))
-        self.exprs[op.out] = _Expr((Term(Source(spikes, scale)),), np.zeros((1, *op.data.shape)), ())
+        self.exprs[op.out] = _Expr((Term(Source(spikes, scale)),), np.zeros((1, *op.data.shape)), (op.loc,))
+
+    def _threshold(self, op: ann.Relu) -> Array | None:
+        """The threshold of each channel, (C, 1, ...) or one for all, float64."""
+        rank = len(op.data.shape)
+        if op.threshold is None:
+            self._problem("E0603", "a relu has no threshold", op, _CALIBRATE)
+            return None
+        given = op.threshold.array().astype(np.float64)
+        scale = np.minimum(given.reshape((1,) * (rank - given.ndim) + given.shape), op.limit)
+        if scale.shape not in ((1,) * rank, (op.data.shape[0], *[1] * (rank - 1))):
+            message = f"threshold of shape {given.shape}, not one a channel of {op.data.shape}"
+            self._problem("E0603", message, op, _CALIBRATE)
+            return None
+        if not (np.isfinite(scale) & (scale > 0)).all():
+            self._problem("E0603", "a threshold is not a positive number", op, _CALIBRATE)
+            return None
+        return scale
 
     def _population(
-        self, name: str, terms: Any, const: Array | None, scale: Array, locs: tuple[Loc | None, ...]
+        self,
+        name: str,
+        terms: tuple[Term, ...],
+        const: Array | None,
+        scale: Array,
+        locs: tuple[Loc | None, ...],
     ) -> Value:
         loc = fuse(self.options.name, locs)
         currents = tuple(self._projection(name, term, scale, loc) for term in terms)
         bias = _bias(f"{name}.bias", const, scale)
         neurons = snn.If(out=name, current=currents, bias=bias, v_init=0.5, reset=self.options.reset, loc=loc)
-        self.ops.append(neurons)
-        return neurons.result
+        return self._emit(neurons)
 
     def _projection(self, name: str, term: Term, scale: Array, loc: Loc | None) -> Value:
         found = realise(term)
         assert found is not None, "terms are kept realisable"
         source = term.source.spikes
-        out = _fresh(f"{name}.from.{source.name}", self.ops)
-        made = _build(out, found, source, scale, loc)
-        self.ops.append(made)
-        return made.result
+        return self._emit(_build(self._fresh(f"{name}.from.{source.name}"), found, source, scale, loc))
 
     def _output(self, op: ann.Output) -> None:
         expr = self.exprs[op.data.name]
+        if not self._carried(expr, op):
+            return
         loc = fuse(self.options.name, (*expr.locs, op.loc))
         one = np.ones((1,) * len(op.data.shape))
-        name = _fresh(op.data.name, self.ops)
-        name = name if name == op.data.name else _fresh(f"{op.data.name}.readout", self.ops)
+        name = op.data.name if op.data.name not in self.made else self._fresh(f"{op.data.name}.readout")
         currents = tuple(self._projection(name, term, one, loc) for term in expr.terms)
         bias = _bias(f"{name}.bias", expr.const, one)
-        readout = snn.Integrator(out=name, current=currents, bias=bias, loc=loc)
-        self.ops += [readout, snn.Output(data=readout.result, scale=1.0 / self.options.steps, loc=op.loc)]
+        readout = self._emit(snn.Integrator(reach=op.reach, out=name, current=currents, bias=bias, loc=loc))
+        self.ops.append(snn.Output(data=readout, scale=1.0 / self.options.steps, loc=op.loc))
+
+
+def _wide(term: Term, op: Op) -> bool:
+    """Whether folding a pooling into the weights of `op` would make them too small for a few bits.
+
+    Weights divided by the window's size need as many more bits of the accumulator; a window of at most 9 is worth it.
+    """
+    pools = [item for item in term.chain if isinstance(item, ann.AvgPool)]
+    return isinstance(op, ann.Conv | ann.Dense) and any(prod(item.kernel) > _WIDEST for item in pools)
+
+
+def _relay_scale(head: Term) -> Array:
+    """What a rate of one of a pooled population stands for: per channel while the channels are the source's."""
+    scale, rank = head.source.scale, len(head.shape)
+    pool = head.chain[-1]
+    if isinstance(pool, ann.AvgPool) and pool.threshold is not None and (scale > 0).all():
+        return np.asarray(pool.threshold.array(), np.float64)
+    moved = any(not isinstance(op, ann.AvgPool) for op in head.chain)
+    if not moved or scale.size == 1:
+        return scale.reshape((1,) * rank) if scale.size == 1 else scale
+    sign = np.sign(scale.reshape(-1)[0])
+    return np.full((1,) * rank, sign * np.abs(scale).max())
 
 
 def _followed(term: Term, op: Op) -> Term:
@@ -231,26 +317,18 @@ def _sum(parts: list[_Expr], loc: Loc | None) -> _Expr:
     return _Expr(tuple(term for part in parts for term in part.terms), const, (*locs, loc))
 
 
-def _fresh(name: str, ops: list[Op]) -> str:
-    taken = {op.out for op in ops}
-    number, free = 1, name
-    while free in taken:
-        number, free = number + 1, f"{name}.{number}"
-    return free
-
-
 def _bias(name: str, const: Array | None, scale: Array) -> Const | None:
     """Constant part of a population's input as a bias, per channel where it is uniform over space."""
     if const is None or not const.any():
         return None
     full = np.broadcast_to((const / scale)[0], const.shape[1:])
     channel = full.reshape(full.shape[0], -1)
-    if (channel == channel[:, :1]).all():
+    if np.ptp(channel, axis=1).max() <= _SAME * np.abs(channel).max():
         full = channel[:, :1].reshape(-1, *[1] * (full.ndim - 1))
     return Const(name, np.ascontiguousarray(full))
 
 
-def _build(out: str, found: LinearMap, source: Value, scale: Array, loc: Loc | None) -> Op:
+def _build(out: str, found: LinearMap, source: Value, scale: Array, loc: Loc | None) -> snn.ProjectionOp:
     """Make the projection op, its weights divided by the thresholds of the target."""
     name = f"{out}.w"
     if isinstance(found, ConvMap):

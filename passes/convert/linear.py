@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmc.ir.op import Op, Value
-from nmc.ir.ops import ann, kernels
+from nmc.ir.ops import ann
 
 Array = NDArray[Any]
 Ints = tuple[int, ...]
@@ -91,118 +91,158 @@ def realise(term: Term) -> LinearMap | None:
         None when no structured projection does and the matrix would exceed `MAX_MATRIX`.
     """
     found = _structured(term)
-    if found is None and term.source.spikes.type.size * prod(term.shape) <= MAX_MATRIX:
-        found = DenseMap(_matrix(term), term.shape)
-    return found
+    if found is not None:
+        return found
+    if _moves_only(term.chain[:-1]) and _ends_dense(term):
+        return DenseMap(_gathered(term), term.shape)
+    return DenseMap(_matrix(term), term.shape) if _small(term) else None
 
 
 def realisable(term: Term) -> bool:
     """Tell whether `realise` finds a projection, without computing weights where that is dear."""
-    small = term.source.spikes.type.size * prod(term.shape) <= MAX_MATRIX
-    return small and _ends_dense(term) or _structured(term) is not None or small
+    return (
+        _small(term) or (_moves_only(term.chain[:-1]) and _ends_dense(term)) or _structured(term) is not None
+    )
+
+
+def _small(term: Term) -> bool:
+    return term.source.spikes.type.size * prod(term.shape) <= MAX_MATRIX
 
 
 def _ends_dense(term: Term) -> bool:
     return bool(term.chain) and isinstance(term.chain[-1], ann.Dense)
 
 
+def _moves_only(chain: tuple[Op, ...]) -> bool:
+    """Whether a chain only brings elements to other places."""
+    return all(isinstance(op, ann.Reshape | ann.Transpose | ann.Pad) for op in chain)
+
+
 def _structured(term: Term) -> ConvMap | ScaleMap | None:
-    """Fold the chain op by op into a scale or a convolution."""
+    """Fold the chain op by op into a scale or a convolution; a border waits for the op that follows it."""
     done: ConvMap | ScaleMap | None = ScaleMap(term.source.scale)
     shape = term.source.spikes.shape
-    space = shape[1:]
-    pending: Ints | None = None
-    chain = list(term.chain)
-    for op in chain:
-        if pending is not None and not isinstance(op, ann.Conv):
-            return None
+    border: Ints | None = None
+    for op in term.chain:
         if isinstance(op, ann.Pad):
-            pending = _spatial_border(op) if isinstance(done, ScaleMap) else None
-            if pending is None:
+            border = _joined(border, op.pad) if isinstance(done, ScaleMap) else None
+            if border is None:
                 return None
             continue
-        done = _absorb(done, op, pending, shape, space)
-        pending = None
+        if border is not None and not isinstance(op, ann.Conv):
+            done, border = _bordered(done, border, shape), None
+        done, border = _absorb(done, op, border, shape), None
         if done is None:
             return None
-    return done if pending is None else None
+    return done if border is None else _bordered(done, border, shape)
+
+
+def _joined(first: Ints | None, second: Ints) -> Ints | None:
+    """Two borders in a row as one; None where the second pads what the first has cropped."""
+    if first is None:
+        return second
+    lost = any(a < 0 < b for a, b in zip(first, second, strict=True))
+    return None if lost else tuple(a + b for a, b in zip(first, second, strict=True))
 
 
 def _absorb(
-    done: ConvMap | ScaleMap | None, op: Op, pending: Ints | None, shape: Ints, space: Ints
+    done: ConvMap | ScaleMap | None, op: Op, border: Ints | None, shape: Ints
 ) -> ConvMap | ScaleMap | None:
     if isinstance(op, ann.BatchNorm | ann.Affine):
-        scale = op.factors()[0] if isinstance(op, ann.BatchNorm) else np.asarray(op.scale.array(), np.float64)
-        return _scaled(done, scale, len(op.data.shape), isinstance(op, ann.BatchNorm))
+        return _scaled(done, _factor(op))
     if isinstance(op, ann.Conv):
-        weight, groups = np.asarray(op.weight.array(), np.float64), op.groups
-        if any(step != 1 for step in op.dilation):
-            weight = _dilated(weight, op.dilation)
+        weight = _dilated(np.asarray(op.weight.array(), np.float64), op.dilation)
         if isinstance(done, ScaleMap):
-            border = pending or (0,) * (2 * (len(shape) + 0))
-            return _conv_of_scale(done, weight, op, groups, border, shape)
-        return _conv_of_pool(done, weight, op, space) if pending is None and done is not None else None
+            return _conv_of_scale(done, weight, op, border or (0,) * (2 * len(shape)), shape)
+        return _conv_of_pool(done, weight, op, shape[1:]) if done is not None else None
     if isinstance(op, ann.AvgPool) and isinstance(done, ScaleMap):
         return _pool_of_scale(done, op, shape)
     return None
 
 
-def _scaled(
-    done: ConvMap | ScaleMap | None, scale: Array, rank: int, channels: bool
-) -> ConvMap | ScaleMap | None:
-    if channels:
-        scale = scale.reshape(-1, *[1] * (rank - 1))
+def _factor(op: ann.BatchNorm | ann.Affine) -> Array:
+    """What an op multiplies its operand with, in the operand's rank."""
+    rank = len(op.data.shape)
+    if isinstance(op, ann.BatchNorm):
+        return op.factors()[0].reshape(-1, *[1] * (rank - 1))
+    scale = np.asarray(op.scale.array(), np.float64)
+    return scale.reshape((1,) * (rank - scale.ndim) + scale.shape)
+
+
+def _scaled(done: ConvMap | ScaleMap | None, scale: Array) -> ConvMap | ScaleMap | None:
     if isinstance(done, ScaleMap):
         return ScaleMap(done.weight * scale)
-    if isinstance(done, ConvMap) and scale.size in (1, done.weight.shape[0]):
-        if scale.size > 1 and scale.shape[:1] != done.weight.shape[:1]:
-            return None
+    if isinstance(done, ConvMap) and scale.size in (1, scale.shape[0]):
         return replace(done, weight=done.weight * scale.reshape(-1, *[1] * (done.weight.ndim - 1)))
     return None
 
 
-def _spatial_border(op: ann.Pad) -> Ints | None:
-    """The border of a zero padding (its channels count too: a concatenation places channels so)."""
-    return op.pad
-
-
-def _conv_of_scale(
-    done: ScaleMap, weight: Array, op: ann.Conv, groups: int, border: Ints, shape: Ints
-) -> ConvMap | None:
-    rank = len(shape)
-    before, after = border[:rank] or (0,) * rank, border[rank:] or (0,) * rank
-    if before[0] or after[0]:
-        if groups != 1 or min(before[0], after[0]) < 0:
-            return None
-        weight = weight[:, before[0] : before[0] + shape[0]]
-    scale = done.weight
-    if scale.size == 1:
-        factor = np.full(shape[0], float(scale.reshape(-1)[0]))
-    elif scale.shape == (shape[0], *[1] * (rank - 1)):
-        factor = scale.reshape(-1)
-    else:
+def _channel_factor(scale: Array, shape: Ints) -> Array | None:
+    """A scale as one factor a channel (C,), None when it is not the same all over a channel."""
+    if len(shape) < 2 or scale.size not in (1, shape[0]):
         return None
-    half = rank - 1
-    pads = tuple(a + b for a, b in zip(op.pad, (*before[1:], *after[1:]), strict=True))
-    return ConvMap(_scale_inputs(weight, factor, groups), op.stride, pads[: 2 * half], groups)
+    if scale.size > 1 and scale.shape != (shape[0], *[1] * (len(shape) - 1)):
+        return None
+    return np.broadcast_to(scale.reshape(-1), (shape[0],))
+
+
+def _bordered(done: ConvMap | ScaleMap | None, border: Ints, shape: Ints) -> ConvMap | None:
+    """A border that no convolution follows: a kernel of one element that puts each channel in its place."""
+    factor = _channel_factor(done.weight, shape) if isinstance(done, ScaleMap) else None
+    if factor is None:
+        return None
+    rank, ones = len(shape), (1,) * (len(shape) - 1)
+    pads = (*border[1:rank], *border[rank + 1 :])
+    if not border[0] and not border[rank]:
+        return ConvMap(factor.reshape(-1, 1, *ones), ones, pads, shape[0])
+    placed = np.eye(shape[0] + border[0] + border[rank], shape[0], -border[0]) * factor
+    return ConvMap(placed.reshape(*placed.shape, *ones), ones, pads, 1)
+
+
+def _conv_of_scale(done: ScaleMap, weight: Array, op: ann.Conv, border: Ints, shape: Ints) -> ConvMap | None:
+    rank, groups = len(shape), op.groups
+    spatial = (*border[1:rank], *border[rank + 1 :])
+    factor = _channel_factor(done.weight, shape)
+    pads = _joined(spatial, op.pad)
+    if factor is None or pads is None:
+        return None
+    if border[0] or border[rank]:
+        weight, groups = _part_of_inputs(_ungrouped(weight, groups), border[0], shape[0]), 1
+    return ConvMap(_scale_inputs(weight, factor, groups), op.stride, pads, groups)
+
+
+def _ungrouped(weight: Array, groups: int) -> Array:
+    """Write the zeros of a grouped kernel out."""
+    rows, columns = weight.shape[0] // groups, weight.shape[1]
+    full = np.zeros((weight.shape[0], columns * groups, *weight.shape[2:]))
+    for group in range(groups):
+        own = slice(group * rows, (group + 1) * rows)
+        full[own, group * columns : (group + 1) * columns] = weight[own]
+    return full
+
+
+def _part_of_inputs(weight: Array, before: int, channels: int) -> Array:
+    """The kernel for `channels` input channels that lie behind `before` others (or start that many earlier)."""
+    part = np.zeros((weight.shape[0], channels, *weight.shape[2:]))
+    start, stop = max(-before, 0), min(channels, weight.shape[1] - before)
+    part[:, start:stop] = weight[:, before + start : before + stop]
+    return part
 
 
 def _scale_inputs(weight: Array, factor: Array, groups: int) -> Array:
     """Multiply the kernel's input channels by `factor` (C_in,)."""
     per_group = weight.shape[0] // groups
     rows = np.repeat(factor.reshape(groups, -1), per_group, axis=0)
-    return weight * rows.reshape(*rows.shape, *[1] * (weight.ndim - 2))
+    scaled: Array = weight * rows.reshape(*rows.shape, *[1] * (weight.ndim - 2))
+    return scaled
 
 
 def _pool_of_scale(done: ScaleMap, op: ann.AvgPool, shape: Ints) -> ConvMap | None:
-    divisors = op.divisors()
-    if any(step != 1 for step in op.dilation) or (divisors != divisors.flat[0]).any():
+    divisors = np.maximum(op.divisors(), 1)
+    factor = _channel_factor(done.weight, shape)
+    if factor is None or (divisors != divisors.flat[0]).any():
         return None
-    weight = np.full((shape[0], 1, *op.kernel), 1.0 / float(divisors.flat[0]))
-    scale = done.weight
-    if scale.size != 1 and scale.shape != (shape[0], *[1] * (len(shape) - 1)):
-        return None
-    factor = np.broadcast_to(scale.reshape(-1), (shape[0],))
+    weight = _dilated(np.full((shape[0], 1, *op.kernel), 1.0 / float(divisors.flat[0])), op.dilation)
     return ConvMap(_scale_inputs(weight, factor, shape[0]), op.stride, op.pad, shape[0])
 
 
@@ -233,23 +273,34 @@ def _dilated(weight: Array, dilation: Ints) -> Array:
     return full
 
 
+def _gathered(term: Term) -> Array:
+    """The matrix of a dense layer whose inputs only changed places since the population."""
+    shape = term.source.spikes.shape
+    places: Array = np.arange(1, prod(shape) + 1).reshape(1, *shape)
+    for op in term.chain[:-1]:
+        places = op.run(places)
+    places = places.reshape(-1)
+    kept, last = places > 0, term.chain[-1]
+    assert isinstance(last, ann.Dense)
+    matrix: Array = np.zeros((last.weight.shape[0], prod(shape)))
+    matrix[:, places[kept] - 1] = last.weight.array()[:, kept]
+    matrix *= np.broadcast_to(term.source.scale, shape).reshape(1, -1)
+    return matrix
+
+
 def _matrix(term: Term) -> Array:
     """The chain as a matrix (outputs, inputs), by applying it to unit vectors."""
     shape = term.source.spikes.shape
     size = prod(shape)
     scale = np.broadcast_to(term.source.scale, shape).reshape(-1)
-    chain = list(term.chain)
-    last = chain.pop() if chain and isinstance(chain[-1], ann.Dense) else None
     columns = []
     for start in range(0, size, 512):
         stop = min(start + 512, size)
         data: Array = np.zeros((stop - start, size))
         data[np.arange(stop - start), np.arange(start, stop)] = scale[start:stop]
         data = data.reshape(stop - start, *shape)
-        for op in chain:
+        for op in term.chain:
             data = op.run(data)
-        if isinstance(last, ann.Dense):
-            data = kernels.dense(data, last.weight.array().astype(np.float64))
         columns.append(data.reshape(stop - start, -1))
     return np.ascontiguousarray(np.concatenate(columns).T)
 

@@ -79,13 +79,20 @@ class _Core:
 
     axons: int = 0
     words: int = 0
-    formats: tuple[SynFormat, ...] = ()
+    formats: tuple[tuple[SynFormat, str], ...] = ()
 
-    def format_id(self, fmt: SynFormat) -> int:
-        """Number of a format, 1..15; equal formats share one."""
-        if fmt not in self.formats:
-            self.formats = (*self.formats, fmt)
-        return self.formats.index(fmt) + 1
+    def format_id(self, fmt: SynFormat, owner: str) -> int:
+        """Number of a format, 1..15; equal formats of equal owners share one."""
+        key = (fmt, owner)
+        if key not in self.formats:
+            self.formats = (*self.formats, key)
+        return self.formats.index(key) + 1
+
+
+def _owner(via: Op) -> str:
+    """Who may share a format: all, but for sums that are shifted as a whole (lava, facts 2.3 row 2)."""
+    summed = isinstance(via, loihi.SynapseOp) and via.compat == "lava" and via.exp < 0
+    return via.out if summed else ""
 
 
 @dataclass(frozen=True)
@@ -105,7 +112,7 @@ class Allocate(Pass, name="loihi-allocate", takes="mapped"):
         placed: dict[int, Synapses] = {}
         for group in groups(module):
             core = cores.setdefault(group.target.core, _Core())
-            number = core.format_id(group.lists.fmt)
+            number = core.format_id(group.lists.fmt, _owner(group.via))
             memory = Span(core.words, core.words + int(group.lists.words.sum()))
             core.words = memory.stop
             for link in group.links:

@@ -92,7 +92,7 @@ def axon_lists(op: Op, box: Box, per_neuron: int, slot_base: int, injected: bool
     raw = _raw_lists(op, box)
     start = slot_base + per_neuron * raw.first
     base, block = start % _BASE, start // _BASE
-    pairs = raw.key * 8 + block
+    pairs = raw.key * (1 + block.max(initial=0)) + block
     unique, position, list_of = np.unique(pairs, return_index=True, return_inverse=True)
     shift = block[position] * (_BASE // per_neuron)
     offsets, idx, mantissa = _take(raw, raw.key[position], shift)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nmc.ir.diagnostics import Diagnostic, NmcError
 from nmc.ir.module import Module
 from nmc.ir.op import Op, Span
 from nmc.ir.target import Box, Demand
@@ -26,8 +27,18 @@ class LoihiDemands:
         self._masks: dict[tuple[str, Box], NDArray[np.bool_]] = {}
 
     def populations(self, module: Module) -> Sequence[loihi.Lif]:
-        """All populations that live on cores."""
-        return module.of_type(loihi.Lif)
+        """All populations that live on cores.
+
+        Raises
+        ------
+        NmcError
+            E0616 for currents and delays that no core can give.
+        """
+        found = module.of_type(loihi.Lif)
+        problems = [problem for population in found for problem in _unlawful(module, population)]
+        if problems:
+            raise NmcError(problems)
+        return found
 
     def projections(self, module: Module, population: Op) -> list[Op]:
         """What brings synapses onto a population: its projections, and itself where a soft reset does."""
@@ -104,6 +115,26 @@ class LoihiDemands:
         )
 
 
+def _unlawful(module: Module, population: loihi.Lif) -> Iterator[Diagnostic]:
+    """What a hand-written module may hold and a core cannot do."""
+    where = str(population.loc or f"%{population.out}")
+    drive = population.drive and module.producers[population.drive.name]
+    if drive and not (isinstance(drive, loihi.Input) and drive.kind == "bias"):
+        yield Diagnostic("E0616", f"%{population.out} is driven by %{drive.out}, no bias of the host", where=where)
+    for value in population.current:
+        via = module.producers[value.name]
+        if not isinstance(via, loihi.SynapseOp):
+            yield Diagnostic("E0616", f"%{value.name} is a current of %{population.out}, no projection", where=where)
+            continue
+        source = module.producers[via.spikes.name]
+        least, most = (0, loihi.MAX_DELAY) if isinstance(source, loihi.Input) else (1, loihi.MAX_DELAY + 1)
+        if not isinstance(source, loihi.Input | loihi.Lif):
+            yield Diagnostic("E0616", f"%{via.out} takes spikes of {source.name}, not on the chip", where=where)
+        elif not least <= via.delay <= most:
+            message = f"%{via.out} has a delay of {via.delay}, Loihi {least}..{most} from %{source.out}"
+            yield Diagnostic("E0616", message, where=where, hint="retime gives every projection a lawful delay")
+
+
 def offset_for(decay: int, usual: int) -> int:
     """Offset register with which a decay of 0..4096 is a 12-bit field plus the offset."""
     if decay == 4096:
@@ -119,7 +150,7 @@ def delay_bits(module: Module, population: Op) -> int:
         if isinstance(via, loihi.SynapseOp):
             injected = isinstance(module.producers[via.spikes.name], loihi.Input)
             longest = max(longest, via.delay - (0 if injected else 1))
-    return next(bits for bits in (3, 4, 5, 6, 7) if longest <= (1 << bits) - 2)
+    return next(bits for bits in (3, 4, 5, 6) if longest <= (1 << bits) - 2)
 
 
 def whole(shape: tuple[int, ...]) -> tuple[Span, ...]:

@@ -24,6 +24,7 @@ from nmc.targets.loihi.layout import (
     DISCRETE,
     SECTIONS,
     TABLES,
+    Compat,
     CoreImage,
     Header,
     InputMap,
@@ -71,13 +72,20 @@ def build_image(module: Module) -> LoihiImage:
         cores[group.target.core].add_synapses(group)
     _connect(module, found, cores)
     chips = 1 + max(cores, default=0) // CORES_PER_CHIP
-    compats = {op.compat for op in module.ops if isinstance(op, loihi.Lif | loihi.SynapseOp)}
     header = Header(
-        n_chips=chips, compat=compats.pop() if len(compats) == 1 else "nmc", steps=module.attr("steps", 0),
+        n_chips=chips, compat=_compat(module), steps=module.attr("steps", 0),
         source_sha256=module.attr("source_sha256", "0" * 64), seed=module.attr("seed", 0),
     )  # fmt: skip
     images = tuple(core.image() for core in cores.values())
     return LoihiImage(header, images, _inputs(module, found), _outputs(module), _populations(module))
+
+
+def _compat(module: Module) -> Compat:
+    """The rule set of all ops; an image has one."""
+    compats = sorted({op.compat for op in module.ops if isinstance(op, loihi.Lif | loihi.SynapseOp)})
+    if len(compats) > 1:
+        raise fail("E0617", f"ops with different compat rules ({', '.join(compats)}); an image has one rule set")
+    return compats[0] if compats else "nmc"
 
 
 @dataclass
@@ -270,7 +278,8 @@ def _input(module: Module, op: loihi.Input, found: Sequence[Group]) -> InputMap:
                 axons = np.arange(link.axons.start, link.axons.stop)
                 source = group.lists.source[group.positions[part.out]]
                 rows.append((source, np.full(len(axons), group.target.core), axons))
-    index, core, target = (np.concatenate([row[column] for row in rows]) for column in range(3))
+    nothing = np.zeros(0, np.int64)  # an input may have no synapse at all (weights of zero)
+    index, core, target = (np.concatenate([nothing, *(row[column] for row in rows)]) for column in range(3))
     return InputMap(
         op.out, "bias" if op.kind == "bias" else "spikes", op.shape, index, core, target, gain=op.gain,
         bias_exp=op.exponent, source=op.source, encoder=op.kind, seed=op.seed, at=op.at,
@@ -307,7 +316,8 @@ def _outputs(module: Module) -> tuple[OutputMap, ...]:
 
 def _population(module: Module, op: Op) -> loihi.Lif:
     found = module.producers[op.operands[0].name]
-    assert isinstance(found, loihi.Lif)
+    if not isinstance(found, loihi.Lif):
+        raise fail("E0615", f"the output reads %{found.out}; Loihi reads out populations")
     return found
 
 

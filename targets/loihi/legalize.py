@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from nmc.targets.loihi.quantize import (
     choose_unit,
     reach,
     register_weights,
+    row_sums,
 )
 
 Array = NDArray[Any]
@@ -73,6 +75,7 @@ class _Legalization:
     made: dict[str, Value] = field(default_factory=dict)
     units: dict[str, Unit] = field(default_factory=dict)
     errors: dict[str, float] = field(default_factory=dict)
+    consts: dict[str, Const] = field(default_factory=dict)
     problems: list[Diagnostic] = field(default_factory=list)
 
     def legalize(self, op: Op) -> None:
@@ -101,6 +104,12 @@ class _Legalization:
     def _loc(self, *ops: Op) -> Loc | None:
         return fuse(self.options.name, [op.loc for op in ops])
 
+    def _const(self, name: str, data: Array) -> Const:
+        """A constant whose name stands for nothing else: layers that shared weights may round them differently."""
+        names = itertools.chain([name], (f"{name}.{number}" for number in itertools.count(2)))
+        const = next(item for item in (Const(free, data) for free in names) if self.consts.get(item.name, item) == item)
+        return self.consts.setdefault(const.name, const)
+
     def _spike_input(self, op: snn.Input) -> None:
         if op.encoder == "constant":
             return  # becomes the drive of its population
@@ -122,11 +131,12 @@ class _Legalization:
         if not self._lawful(op, drives, projections):
             return
         threshold = op.threshold if isinstance(op, snn.If) else 1.0
+        projections = [_scaled(item, threshold) for item in projections]
         bias = None if op.bias is None else op.bias.array().astype(np.float64) / threshold
         unit = self._unit(op, drives, projections, bias)
         if unit is None:
             return
-        currents = [self._projection(item, unit, threshold) for item in projections]
+        currents = [self._projection(item, unit) for item in projections]
         drive = self._drive(drives[0], op, unit, threshold) if drives else None
         self._neurons(op, unit, bias, currents, drive)
 
@@ -149,6 +159,8 @@ class _Legalization:
                 continue  # its source was refused
             if item.delay < 1 and not isinstance(source, snn.InputOp):
                 self._refuse("E0612", f"%{item.out} has no delay; run retime first", item)
+            if isinstance(item, snn.Conv) and len(item.stride) > 2:
+                self._refuse("E0610", f"a convolution over {len(item.stride)} axes; Loihi takes 1 or 2", item)
             if len(self.module.users[item.out]) > 1:
                 self._refuse(
                     "E0610", f"%{item.out} feeds several populations", item, "give each its own projection"
@@ -167,11 +179,11 @@ class _Legalization:
         extra, limit = 1.0 + _gate_bound(op, bias), float(Q_LIMIT)  # a soft reset and a gate
         if isinstance(op, snn.Integrator):
             extra = 0.0 if bias is None else float(np.abs(bias).max())
-            limit = V_LIMIT / max(self.module.attr("steps", 32), 1)
+            limit = V_LIMIT / max(self.module.attr("steps", 32), 1) * _headroom(op, reach(projections) + extra)
         ceiling = limit
         for _ in range(20):
             unit = choose_unit(projections, bias, extra, ceiling, self.options.bits)
-            if unit is None or self._fits(projections, unit, extra):
+            if unit is None or self._fits(projections, unit, extra, limit):
                 break
             ceiling *= 0.95
         if unit is None:
@@ -180,36 +192,38 @@ class _Legalization:
             self._refuse(
                 "E0613", message, op, "fewer or smaller weights a neuron: prune, pool, or regularise"
             )
+        elif _vanish(projections, unit, self.options.bits):
+            message = f"at {unit.size:,} a threshold, the most that cannot overflow, all its weights round to zero"
+            self._refuse("E0613", message, op, "fewer weights a neuron: prune, pool, or calibrate with sample data")
+            return None
         return unit
 
-    def _fits(self, projections: Sequence[snn.ProjectionOp], unit: Unit, extra: float) -> bool:
+    def _fits(self, projections: Sequence[snn.ProjectionOp], unit: Unit, extra: float, limit: float) -> bool:
         """Check the bound on the rounded weights themselves."""
         total = np.zeros(2)
         for item in projections:
             found = register_weights(item.weight.array(), unit.size, self.options.bits)
             if found is None:
                 return False
-            rows = found.mantissa.astype(np.int64).reshape(found.mantissa.shape[0], -1) << (found.exp + 6)
-            total += [
-                np.maximum(rows, 0).sum(axis=1).max(initial=0),
-                np.maximum(-rows, 0).sum(axis=1).max(initial=0),
-            ]
-        return bool(total.max() + extra * unit.size <= Q_LIMIT)
+            up, down = row_sums(item, found.mantissa.astype(np.int64) << (found.exp + 6))
+            total += [up.max(initial=0), down.max(initial=0)]
+        return bool(total.max() + extra * unit.size <= min(limit, Q_LIMIT))
 
-    def _projection(self, op: snn.ProjectionOp, unit: Unit, threshold: float) -> Value:
-        found = register_weights(op.weight.array() / threshold, unit.size, self.options.bits)
+    def _projection(self, op: snn.ProjectionOp, unit: Unit) -> Value:
+        found = register_weights(op.weight.array(), unit.size, self.options.bits)
         assert found is not None, "the unit was chosen so that the exponents suffice"
         self.errors[op.out] = round(found.error, 6)
-        weight = Const(op.weight.name, found.mantissa)
+        weight = self._const(op.weight.name, found.mantissa)
         source = Value(op.spikes.name, op.spikes.type)
         return self._emit(_synapses(op, source, weight, found, self.options.bits))
 
     def _drive(self, source: Op, op: snn.NeuronOp, unit: Unit, threshold: float) -> Value:
         assert isinstance(source, snn.Input)
+        name = source.out if source.out not in self.made else f"{op.out}.{source.out}"  # one a population
         exponent = next(exp for exp in range(8) if unit.size >> exp <= BIAS_LIMIT + 1)
         gain = source.gain / threshold * unit.size / (1 << exponent)
         return self._emit(loihi.Input(
-            out=source.out, source=source.source, shape=source.shape, kind="bias", gain=gain, exponent=exponent,
+            out=name, source=source.source, shape=source.shape, kind="bias", gain=gain, exponent=exponent,
             loc=source.loc,
         ))  # fmt: skip
 
@@ -224,8 +238,8 @@ class _Legalization:
         registers = None if bias is None else bias_registers(bias, unit.size)
         bias_const = exp_const = v_const = None
         if registers is not None:
-            bias_const = Const(f"{op.out}.bias", registers[0])
-            exp_const = Const(f"{op.out}.bias_exp", registers[1])
+            bias_const = self._const(f"{op.out}.bias", registers[0])
+            exp_const = self._const(f"{op.out}.bias_exp", registers[1])
         start, opened = _start_values(op, unit, registers)
         if int(np.abs(start).max(initial=0)) > V_LIMIT:
             self._refuse("E0614", f"its bias over {op.start} steps of latency leaves the 23-bit membrane", op)
@@ -233,7 +247,7 @@ class _Legalization:
         if opened is not None:
             currents = [*currents, self._gate(op, opened)]
         if start.any():
-            v_const = Const(f"{op.out}.v", start.astype(np.int32))
+            v_const = self._const(f"{op.out}.v", start.astype(np.int32))
         spiking = isinstance(op, snn.If)
         soft = isinstance(op, snn.If) and op.reset == "subtract"
         self.units[op.out] = unit
@@ -251,7 +265,9 @@ class _Legalization:
             loihi.Input(out=f"gate.{op.start}", shape=(1,), kind="pulse", at=op.start, loc=self._loc(op)),
         )
         shape = op.result.shape
-        weight = Const(f"{op.out}.gate.w", np.broadcast_to(np.int16(amount[0]), (op.result.type.size, 1)))
+        weight = self._const(
+            f"{op.out}.gate.w", np.broadcast_to(np.int16(amount[0]), (op.result.type.size, 1))
+        )
         loc = self._loc(op)
         return self._emit(loihi.Dense(
             out=f"{op.out}.gate", spikes=pulse.result, weight=weight, delay=0, exp=amount[1], sign="excitatory",
@@ -259,11 +275,33 @@ class _Legalization:
         ))  # fmt: skip
 
 
+def _scaled(op: snn.ProjectionOp, threshold: float) -> snn.ProjectionOp:
+    """The projection with its weights in thresholds."""
+    if threshold == 1.0:
+        return op
+    return replace(op, weight=Const(op.weight.name, op.weight.array() / threshold))
+
+
+def _vanish(projections: Sequence[snn.ProjectionOp], unit: Unit, bits: int) -> bool:
+    """Whether a unit leaves nothing of any projection."""
+    some = [item.weight.array() for item in projections if item.weight.array().any()]
+    found = [register_weights(weight, unit.size, bits) for weight in some]
+    return bool(some) and not any(item is None or item.mantissa.any() for item in found)
+
+
+def _headroom(op: snn.Integrator, most: float) -> float:
+    """How much more than the static bound allows a read-out may be scaled up, because sample data reach less.
+
+    Four times what the samples gave still fits the membrane, which saturates beyond.
+    """
+    return most / min(most, 4 * op.reach) if op.reach > 0 else 1.0
+
+
 def _gate_bound(op: snn.NeuronOp, bias: Array | None) -> float:
-    """Weight of the gate, in thresholds, at most (0.02 for its rounding up)."""
+    """Weight of the gate, in thresholds, at most (its mantissa has 8 bits, rounded up)."""
     if bias is None or op.start == 0 or not isinstance(op, snn.If):
         return 0.0
-    return max(0.0, float((op.v_init / op.threshold - (op.start - 1) * bias).max()) - 1.0) + 0.02
+    return max(0.0, float((op.v_init / op.threshold - (op.start - 1) * bias).max()) - 1.0) * (1 + 1 / 127) + 0.02
 
 
 def _synapses(

@@ -29,6 +29,9 @@ Sign = Literal["mixed", "excitatory", "inhibitory"]
 FANOUT = {"mixed": 1, "excitatory": 2, "inhibitory": 3}
 _LEVELS = ("snn", "mapped")
 
+#: Longest synaptic delay: 2^6 - 2 (facts 1, usable delay); a spike that a core sends takes one step more.
+MAX_DELAY = 62
+
 #: Mantissa of a bias register, 13 bits signed (facts 2).
 BIAS_LIMIT = 4095
 
@@ -91,7 +94,7 @@ class SynapseOp(Op):
     def verify(self) -> None:
         """Mantissas and exponent are in the range of their registers (facts 1 and 2.4)."""
         require(self.spikes.type.kind == "spikes", f"operand is {self.spikes.type.kind}, not spikes")
-        require(self.delay >= 0, f"delay {self.delay} is negative")
+        require(0 <= self.delay <= MAX_DELAY + 1, f"delay {self.delay} is outside 0..{MAX_DELAY + 1}")
         require(-8 <= self.exp <= 7, f"weight exponent {self.exp} is outside -8..7")
         require(self.bits in (1, 2, 3, 4, 5, 6, 8), f"{self.bits} weight bits")
         low, high = RANGES[FANOUT[self.sign]]
@@ -174,6 +177,7 @@ class Conv(SynapseOp, name="loihi.conv", levels=_LEVELS):
 
     def infer(self) -> Type:
         """Channels of the kernel, extents of the windows."""
+        require(len(self.stride) in (1, 2), f"a convolution over {len(self.stride)} axes; Loihi's lists know 1 and 2")
         args = (self.stride, self.pad, self.dilation, self.groups)
         return Type("current", kernels.conv_shape(self.spikes.shape, self.weight.shape, *args))
 
@@ -279,6 +283,11 @@ class Lif(StatefulOp, name="loihi.lif", levels=_LEVELS):
             0 <= self.reset_mant <= 255 and 0 <= self.reset_exp <= 7, "reset weight is outside its register"
         )
         require(self.reset != "soft" or self.refract == 1, "a soft reset has no refractory time")
+        require(self.reset != "soft" or self.reset_mant > 0, "a soft reset needs a reset weight")
+        require(
+            self.drive is None or (self.bias is None and self.bias_exp is None),
+            "the host writes the bias registers of this population; it cannot have a bias",
+        )
         have = self.shape
         for const in self.consts:
             shape = const.shape

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,8 @@ from nmc.ir.interp import Result, run_snn
 from nmc.ir.interp_mapped import run_mapped
 from nmc.ir.module import Module
 from nmc.ir.op import Op
+from nmc.ir.ops.mapped import HOST, Neurons, Route
+from nmc.ir.target import resolve
 from nmc.ir.text.parser import parse
 from nmc.ir.verify import verify_or_raise
 from nmc.passes.map.partition import Partition
@@ -19,8 +21,8 @@ from nmc.passes.map.place import Place
 from nmc.targets.loihi import backend
 from nmc.targets.loihi import ops as loihi
 from nmc.targets.loihi.allocate import Allocate
-from nmc.targets.loihi.layout import LoihiImage, pack, unpack
-from nmc.targets.loihi.synapses import decode_axons
+from nmc.targets.loihi.layout import LoihiImage, unpack
+from nmc.targets.loihi.synapses import InAxons, Synapses, decode_axons
 
 Array = np.ndarray[Any, Any]
 
@@ -73,12 +75,25 @@ def probes_of(module: Module) -> list[str]:
     return found
 
 
-def compile_legal(module: Module, target: str = "", merge: bool = True, effort: Any = "fast") -> Chain:
-    """Partition, place, allocate and emit."""
+def scattered(module: Module, seed: int) -> Module:
+    """A placement by lot, over all chips."""
+    site = np.random.default_rng(seed).permutation(resolve(module.attr("target")).cores).tolist()
+
+    def moved(op: Op) -> Op:
+        if isinstance(op, Neurons):
+            return op if op.core == HOST else replace(op, core=site[op.core])
+        return replace(op, to=tuple(sorted(site[core] for core in op.to))) if isinstance(op, Route) else op
+
+    return module.map_ops(moved).with_attrs(placement={"method": "lot"})
+
+
+def compile_legal(module: Module, target: str = "", merge: bool = True, lot: int = -1) -> Chain:
+    """Partition, place (by lot, where one is given), allocate and emit."""
     verify_or_raise(module)
     partitioned = Partition(target=target or "loihi", merge=merge).run(module)
     verify_or_raise(partitioned)
-    mapped = Allocate().run(Place(effort=effort).run(partitioned))
+    placed = Place(effort="fast").run(partitioned) if lot < 0 else scattered(partitioned, lot)
+    mapped = Allocate().run(placed)
     verify_or_raise(mapped)
     return Chain(module, partitioned, mapped, backend.emit(mapped))
 
@@ -154,25 +169,28 @@ def image_synapses(image: LoihiImage) -> Array:
     host), target core, target compartment, steps from spike to current, effective weight.
     """
     decoded = {core.core: decode_axons(core.tables) for core in image.cores}
-    rows = []
     senders = [_out_axons(core) for core in image.cores]
     senders += [
         np.stack([np.full(len(m.index), -1 - n), m.index, m.core, m.target], axis=1)
         for n, m in enumerate(image.inputs)
         if m.kind == "spikes"
     ]
-    for source_core, cx, core, axon in np.concatenate(senders).tolist():
-        axons, synapses = decoded[core]
-        row = int(axons.first_row[axon])
-        assert axons.rows[axon] == 1, "only discrete axons are emitted"
-        cut = slice(int(synapses.indptr[row]), int(synapses.indptr[row + 1]))
-        mantissa, exponent = synapses.mantissa[cut], synapses.exponent[cut]
-        weight = np.where(exponent >= 0, mantissa << np.maximum(exponent, 0), mantissa >> np.maximum(-exponent, 0)) << 6
-        n = len(weight)
-        steps = synapses.delay[cut] + (source_core >= 0)
-        ends = [np.full(n, source_core), np.full(n, cx), np.full(n, core), synapses.cx[cut], steps, weight]
-        rows.append(np.stack(ends, axis=1))
+    every = np.concatenate(senders)
+    rows = [_paths(every[every[:, 2] == core], *decoded[core]) for core in np.unique(every[:, 2]).tolist()]
     return np.concatenate(rows) if rows else np.zeros((0, 6), np.int64)
+
+
+def _paths(senders: Array, axons: InAxons, synapses: Synapses) -> Array:
+    """The rows of `image_synapses` for the senders to one core."""
+    assert (axons.rows[senders[:, 3]] == 1).all(), "only discrete axons are emitted"
+    row = axons.first_row[senders[:, 3]]
+    count = np.diff(synapses.indptr)[row]
+    own = np.repeat(np.arange(len(senders)), count)
+    at = np.arange(len(own)) - np.repeat(np.cumsum(count) - count, count) + np.repeat(synapses.indptr[row], count)
+    mantissa, exponent = synapses.mantissa[at], synapses.exponent[at]
+    scaled = np.where(exponent >= 0, mantissa << np.maximum(exponent, 0), mantissa >> np.maximum(-exponent, 0))
+    steps = synapses.delay[at] + (senders[own, 0] >= 0)
+    return np.stack([*senders[own, :3].T, synapses.cx[at], steps, scaled << 6], axis=1)
 
 
 def _out_axons(core: Any) -> Array:
@@ -228,5 +246,5 @@ def _sorted(rows: Array) -> Array:
 
 __all__ = [
     "Chain", "assert_every_synapse_once", "assert_lawful", "compile_legal", "dense_matrix", "image_synapses",
-    "legal_module", "pack", "probes_of", "recount", "reparse",
+    "legal_module", "probes_of", "recount", "reparse",
 ]  # fmt: skip

@@ -79,9 +79,11 @@ class Builder:
         self.emit(loihi.Lif(
             out=name, drive=drive, current=tuple(currents), **({} if driven else self.bias(name, shape)), v_init=small,
             du=int(self.pick(0, 1, 700, 4096, 4096)), dv=int(self.pick(0, 0, 3, 1000, 4096)),
-            vth=int(rng.integers(1, 1 << int(self.pick(8, 11)))), refract=int(rng.integers(1, 5)) if reset == "hard" else 1,
-            reset=reset, reset_mant=int(rng.integers(1, 256)) if reset == "soft" else 0,
-            reset_exp=exp if reset == "soft" else 0, neg_limit=int(self.pick(23, 23, 12)), pos_limit=int(self.pick(7, 7, 3)),
+            vth=int(rng.integers(1, 1 << int(self.pick(8, 11)))), reset=reset,
+            refract=int(rng.integers(1, 5)) if reset == "hard" else 1,
+            reset_mant=int(rng.integers(1, 256)) if reset == "soft" else 0,
+            reset_exp=exp if reset == "soft" else 0, neg_limit=int(self.pick(23, 23, 12)),
+            pos_limit=int(self.pick(7, 7, 3)),
         ))  # fmt: skip
         if not readout:
             self.sources[name] = (shape, False)
@@ -141,7 +143,7 @@ class Builder:
         """A kernel, stride, dilation and padding that lead from one shape to the other, if ranks allow."""
         if len(have) != len(want) or len(have) not in (2, 3):
             return None
-        rng, half = self.rng, len(have) - 1
+        rng = self.rng
         common = [g for g in range(1, 5) if have[0] % g == 0 and want[0] % g == 0]
         groups = int(self.pick(*common))
         kernel, stride, dilation, before, after = [], [], [], [], []

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from loihi_chain import compile_legal
 
+from loihi_chain import compile_legal
 from nmc.ir.const import Const
 from nmc.ir.interp import run_snn
 from nmc.ir.module import Module
@@ -55,7 +55,8 @@ def _projection(number: int, conn: dict[str, Any], sizes: dict[str, int], compat
 def _groups(groups: Sequence[dict[str, Any]], currents: dict[str, list[Value]], compat: Compat) -> list[Op]:
     return [
         loihi.Lif(
-            out=g["name"], current=tuple(currents[g["name"]]), bias=Const(f"{g['name']}.bias", np.int16(g["bias_mant"])),
+            out=g["name"], current=tuple(currents[g["name"]]),
+            bias=Const(f"{g['name']}.bias", np.int16(g["bias_mant"])),
             bias_exp=Const(f"{g['name']}.bias_exp", np.uint8(g["bias_exp"])), du=g["du_eff"], dv=g["dv_eff"],
             vth=g["vth_mant"], refract=g["refract"], neg_limit=23, pos_limit=7, compat=compat,
         )
