@@ -7,7 +7,7 @@ The dialect (the part before the dot) names the Python module that holds its ops
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import entry_points
 
@@ -44,6 +44,8 @@ def dialect_ops(dialect: str) -> Mapping[str, type[Op]]:
     """All ops of a dialect by printed name; empty when nobody provides it."""
     if not dialect.isidentifier():
         return {}
+    if dialect == "snn":  # one dialect, two rooms
+        return {**_ops_in("nmc.ir.ops.snn", dialect), **_ops_in("nmc.ir.ops.neurons", dialect)}
     target = _BUILT_IN.get(dialect) or _plugin_module(dialect) or f"nmc.targets.{dialect}.ops"
     try:
         module = importlib.import_module(target)
@@ -51,7 +53,15 @@ def dialect_ops(dialect: str) -> Mapping[str, type[Op]]:
         if error.name is not None and target.startswith(error.name):
             return {}
         raise
-    classes = (item for item in vars(module).values() if isinstance(item, type) and issubclass(item, Op))
+    return _ops_of(vars(module).values(), dialect)
+
+
+def _ops_in(module: str, dialect: str) -> Mapping[str, type[Op]]:
+    return _ops_of(vars(importlib.import_module(module)).values(), dialect)
+
+
+def _ops_of(items: Iterable[object], dialect: str) -> Mapping[str, type[Op]]:
+    classes = (item for item in items if isinstance(item, type) and issubclass(item, Op))
     return {cls.name: cls for cls in classes if cls.name.startswith(f"{dialect}.")}
 
 

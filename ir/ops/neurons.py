@@ -1,0 +1,212 @@
+"""Neurons of networks that were trained or written as spiking ones, with their discretisation spelled out.
+
+One op covers IF, LIF, LI and their current-based forms: which arithmetic a step does is said by its attributes, never
+guessed. Names and equations follow NIR (Pedersen 2024) and the tools whose order of operations they reproduce.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Literal
+
+import numpy as np
+
+from nmc.ir.const import Const
+from nmc.ir.op import Array, State, StatefulOp, Value, require
+from nmc.ir.ops.snn import ProjectionOp
+from nmc.ir.types import Type
+
+Ints = tuple[int, ...]
+Reset = Literal["zero", "subtract", "to-value", "subtract-late", "none"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Neuron(StatefulOp, name="snn.neuron"):
+    """A population of leaky integrators, spiking or not, with or without a synaptic state.
+
+    %h = snn.neuron(%h.i, @alpha, @beta, @gain, @leak, @threshold) {reset=subtract} : spikes<40>
+
+    Step t, with x the sum of the currents (plus the bias, where `bias_site` is current):
+
+        I' = alpha * I + w_in * x                       (I' = x without alpha)
+        v' = beta * v + gain * J + leak                 J = I' (synapse-first) or I (membrane-first)
+                                                        (plus the bias, where `bias_site` is membrane)
+        spike where v' > threshold (gt) or v' >= threshold (ge); none without a threshold: the output is v'
+        then v' = 0 (zero), v_reset (to-value), v' - n * threshold (subtract), n spikes at most `max_spikes`;
+        ``subtract-late`` is snnTorch's: the threshold of the spike before is subtracted in the next step, and a
+        neuron that is still above it does not subtract twice.
+
+    `decay_last` applies alpha and beta after the spike instead of before the input. A neuron that has fired stays at
+    its reset value for `refractory` steps. Parameters broadcast to the population; absent ones are 0 (leak), 1
+    (beta, gain, w_in). All arithmetic is in `precision`.
+    """
+
+    current: tuple[Value, ...]
+    alpha: Const | None = None
+    beta: Const | None = None
+    gain: Const | None = None
+    leak: Const | None = None
+    threshold: Const | None = None
+    v_reset: Const | None = None
+    w_in: Const | None = None
+    bias: Const | None = None
+    v_init: Const | None = None
+    refractory: Const | None = None
+    order: Literal["synapse-first", "membrane-first"] = "synapse-first"
+    compare: Literal["gt", "ge"] = "gt"
+    reset: Reset = "zero"
+    bias_site: Literal["current", "membrane"] = "current"
+    max_spikes: int = 1
+    decay_last: bool = False
+    precision: Literal["f32", "f64"] = "f64"
+    start: int = 0
+
+    @property
+    def shape(self) -> Ints:
+        """Shape of the population."""
+        require(len(self.current) >= 1, "a population needs a current")
+        shapes = {value.shape for value in self.current}
+        require(len(shapes) == 1, f"currents differ in shape: {sorted(shapes)}")
+        return self.current[0].shape
+
+    def infer(self) -> Type:
+        """Spikes (graded ones where several a step are allowed), or potentials without a threshold."""
+        if self.threshold is None:
+            return Type("graded", self.shape)
+        return Type("spikes" if self.max_spikes == 1 else "graded", self.shape)
+
+    def verify(self) -> None:
+        """Operands are currents, parameters broadcast, options fit together."""
+        require({value.type.kind for value in self.current} <= {"current"}, "operands must be currents")
+        require(self.max_spikes >= 1 and self.start >= 0, "max_spikes and start cannot be negative")
+        require((self.threshold is None) == (self.reset == "none"), "a threshold and a reset belong together")
+        have = self.shape
+        for const in self.consts:
+            shape = const.shape
+            fits = len(shape) <= len(have) and all(
+                a in (1, b) for a, b in zip(shape[::-1], have[::-1], strict=False)
+            )
+            require(fits, f"@{const.name} {shape} does not broadcast to {have}")
+
+    def _p(self, const: Const | None, absent: float) -> Array:
+        dtype = np.float32 if self.precision == "f32" else np.float64
+        return np.asarray(absent, dtype) if const is None else const.array().astype(dtype, copy=False)
+
+    def begin(self, batch: int) -> State:
+        """Zeros, and `v_init` where given."""
+        dtype = np.float32 if self.precision == "f32" else np.float64
+        shape = (batch, *self.shape)
+        zeros = {name: np.zeros(shape, dtype) for name in ("i", "v", "late")}
+        zeros["v"] = zeros["v"] + self._p(self.v_init, 0.0)
+        return {**zeros, "refractory": np.zeros(shape, np.int64)}
+
+    def step(self, state: State, t: int, *currents: Array) -> Array:
+        """One step of the equations above."""
+        v = self._integrate(state, t, currents)
+        if self.threshold is None:
+            state["v"] = v
+            return v
+        threshold = self._p(self.threshold, 0.0)
+        count = self._count(v, threshold)
+        blocked = state["refractory"] > 0
+        count = np.where(blocked, 0, count)
+        v = np.where(blocked, self._resting(v), v)
+        after = self._after(state, v, threshold, count)
+        if self.refractory is not None:
+            steps = np.broadcast_to(self.refractory.array().astype(np.int64), v.shape)
+            state["refractory"] = np.where(count > 0, steps, np.maximum(state["refractory"] - 1, 0))
+        state["v"] = after * self._p(self.beta, 1.0) if self.decay_last else after
+        return count.astype(np.uint8 if self.max_spikes < 256 else np.int64)
+
+    def _integrate(self, state: State, t: int, currents: tuple[Array, ...]) -> Array:
+        dtype = state["v"].dtype
+        x = currents[0].astype(dtype)
+        for term in currents[1:]:
+            x = x + term.astype(dtype)
+        biased = self.bias is not None and t >= self.start
+        if biased and self.bias_site == "current":
+            x = x + self._p(self.bias, 0.0)
+        old = state["i"]
+        if self.alpha is not None:
+            alpha = self._p(self.alpha, 1.0)
+            fresh = self._p(self.w_in, 1.0) * x
+            state["i"] = (old + fresh) if self.decay_last else (alpha * old + fresh)
+        else:
+            state["i"] = self._p(self.w_in, 1.0) * x if self.w_in is not None else x
+        drive = state["i"] if self.order == "synapse-first" else old
+        beta = np.asarray(1.0, dtype) if self.decay_last else self._p(self.beta, 1.0)
+        base = beta * state["v"] if self.beta is not None else state["v"]
+        v = base + (self._p(self.gain, 1.0) * drive if self.gain is not None else drive)
+        if self.leak is not None:
+            v = v + self._p(self.leak, 0.0)
+        if biased and self.bias_site == "membrane":
+            v = v + self._p(self.bias, 0.0)
+        if self.decay_last and self.alpha is not None:
+            state["i"] = state["i"] * self._p(self.alpha, 1.0)
+        if self.reset == "subtract-late":
+            v = v - state["late"]
+        return np.asarray(v, dtype)
+
+    def _count(self, v: Array, threshold: Array) -> Array:
+        fired = v > threshold if self.compare == "gt" else v >= threshold
+        if self.max_spikes == 1:
+            return fired.astype(np.int64)
+        safe = np.where(threshold > 0, threshold, 1)
+        many = np.floor(v / safe) if self.compare == "ge" else np.ceil(v / safe) - 1
+        return np.where(fired, np.clip(many, 1, self.max_spikes), 0).astype(np.int64)
+
+    def _resting(self, v: Array) -> Array:
+        return (
+            np.broadcast_to(self._p(self.v_reset, 0.0), v.shape)
+            if self.reset == "to-value"
+            else np.zeros_like(v)
+        )
+
+    def _after(self, state: State, v: Array, threshold: Array, count: Array) -> Array:
+        if self.reset == "subtract":
+            return np.asarray(v - count.astype(v.dtype) * threshold, v.dtype)
+        if self.reset == "subtract-late":
+            state["late"] = np.asarray(count.astype(v.dtype) * threshold, v.dtype)
+            return v
+        return np.where(count > 0, self._resting(v), v)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sparse(ProjectionOp, name="snn.sparse"):
+    """Synapses one by one: from neuron `source[i]` to `target[i]` with `weight[i]`, in `shape`.
+
+    %e.i = snn.sparse(%e, @e.w, @e.src, @e.dst) {shape=[800], delay=5} : current<800>
+
+    Indices are flat (row-major). All synapses of one op have one delay; a projection with several becomes several ops.
+    """
+
+    source: Const
+    target: Const
+    shape: Ints
+
+    def infer(self) -> Type:
+        """The given shape."""
+        return Type("current", self.shape)
+
+    def verify(self) -> None:
+        """One source, target and weight a synapse, all inside their populations."""
+        ProjectionOp.verify(self)
+        count = self.source.shape
+        require(len(count) == 1, "sources are a vector")
+        require(
+            self.target.shape == count and self.weight.shape in (count, (1,)),
+            "one source, target and weight each",
+        )
+        for const, size in ((self.source, self.spikes.type.size), (self.target, prod(self.shape))):
+            if const.data is not None and const.data.size:
+                inside = int(const.data.min()) >= 0 and int(const.data.max()) < size
+                require(inside, f"@{const.name} leaves 0..{size - 1}")
+
+    def run(self, spikes: Array) -> Array:
+        """Add the weights of the synapses whose spike arrives, float64."""
+        batch, size = spikes.shape[0], prod(self.shape)
+        flat = spikes.reshape(batch, -1)[:, self.source.array()] * self.weight.array().astype(np.float64)
+        place = np.arange(batch)[:, None] * size + self.target.array()[None, :]
+        total = np.bincount(place.reshape(-1), weights=flat.reshape(-1), minlength=batch * size)
+        return total.reshape(batch, *self.shape)
