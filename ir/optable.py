@@ -44,8 +44,9 @@ def dialect_ops(dialect: str) -> Mapping[str, type[Op]]:
     """All ops of a dialect by printed name; empty when nobody provides it."""
     if not dialect.isidentifier():
         return {}
-    if dialect == "snn":  # one dialect, two rooms
-        return {**_ops_in("nmc.ir.ops.snn", dialect), **_ops_in("nmc.ir.ops.neurons", dialect)}
+    if dialect == "snn":  # one dialect, three rooms
+        return {**_ops_in("nmc.ir.ops.snn", dialect), **_ops_in("nmc.ir.ops.neurons", dialect),
+                **_ops_in("nmc.ir.ops.sources", dialect)}  # fmt: skip
     target = _BUILT_IN.get(dialect) or _plugin_module(dialect) or f"nmc.targets.{dialect}.ops"
     try:
         module = importlib.import_module(target)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -66,13 +66,15 @@ class CompileOptions:
     load_pass: tuple[str, ...] = ()
 
 
-def load(path: str | Path) -> Module:
+def load(path: str | Path, params: Mapping[str, object] | None = None) -> Module:
     """Read a network.
 
     Parameters
     ----------
     path : str or Path
-        ``.onnx`` or ``.nmc``.
+        ``.onnx``, ``.snn`` or ``.nmc``.
+    params : mapping of str to value
+        Overrides of the ``param`` statements of a ``.snn`` program.
 
     Raises
     ------
@@ -86,6 +88,12 @@ def load(path: str | Path) -> Module:
         from nmc.frontends.onnx import load_onnx
 
         return load_onnx(path)
+    if path.suffix == ".snn":
+        from nmc.frontends.snn import load_snn
+
+        return load_snn(path, params)
+    if params:
+        raise fail("E0004", "only .snn programs have params", where=str(path))
     if path.suffix == ".nmc":
         from nmc.ir.text.sidefile import load as load_text
         from nmc.ir.verify import verify_or_raise
@@ -97,7 +105,7 @@ def load(path: str | Path) -> Module:
         "E0001",
         f"cannot read {path.suffix or 'a file without suffix'}",
         where=str(path),
-        hint="give .onnx or .nmc",
+        hint="give .onnx, .snn or .nmc",
     )
 
 

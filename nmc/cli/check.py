@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from nmc.cli.compile import compile_options
 from nmc.cli.console import Console
 from nmc.cli.errors import print_diagnostics
-from nmc.cli.files import open_module, readable
+from nmc.cli.files import open_module, read_params, readable
 from nmc.cli.tables import table
 from nmc.ir.diagnostics import Diagnostic, DoesNotFit, NmcError
 
@@ -47,7 +47,7 @@ def check_verb(args: argparse.Namespace, console: Console) -> int:
     from nmc.driver import pipeline_for
 
     guessed = args.calib is None
-    found = _try(str(path), pipeline_for(options), guessed)
+    found = _try(str(path), pipeline_for(options), guessed, read_params(args.param))
     rows = layer_rows(found.modules, found.problems, "refused" if found.fits is None else "does not fit")
     facts = {
         "convertible": found.convertible,
@@ -64,13 +64,13 @@ def check_verb(args: argparse.Namespace, console: Console) -> int:
     return found.exit_code
 
 
-def _try(path: str, passes: Sequence[Pass], guessed: bool) -> _Checked:
+def _try(path: str, passes: Sequence[Pass], guessed: bool, params: Mapping[str, str]) -> _Checked:
     """Run the pipeline pass by pass up to the partition; stop at the first that refuses."""
     from nmc.passes.manager import run_pipeline
 
     checked = _Checked()
     try:
-        checked.modules.append(open_module(path))
+        checked.modules.append(open_module(path, params))
         for item in passes:
             module = checked.modules[-1]
             if "mapped" in item.takes and "ann" not in item.takes:

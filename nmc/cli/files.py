@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,14 +56,29 @@ def writable(path: Path) -> Path:
     return path
 
 
-def open_module(path: str | Path) -> Module:
-    """Read a network: ``.onnx``, ``.nmc``, or the mapped network inside an ``.nmx``."""
+def open_module(path: str | Path, params: Mapping[str, object] | None = None) -> Module:
+    """Read a network: ``.onnx``, ``.snn`` (with its params), ``.nmc``, or what is inside an ``.nmx``."""
     file = readable(path)
     if file.suffix == ".nmx":
         return open_program(file).module
     from nmc.driver import load
 
-    return load(file)
+    return load(file, params)
+
+
+def read_params(words: Sequence[str]) -> dict[str, str]:
+    """Give the NAME=VALUE words of ``--param`` as a mapping.
+
+    Raises
+    ------
+    NmcError
+        E0004 for a word without ``=``.
+    """
+    wrong = [word for word in words if "=" not in word]
+    if wrong:
+        raise fail("E0004", f"--param {wrong[0][:60]} has no value", hint="write --param NAME=VALUE")
+    pairs = (word.partition("=") for word in words)
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def open_program(path: str | Path) -> Program:
@@ -75,7 +90,7 @@ def open_program(path: str | Path) -> Program:
         E0002 when there is no such file, E0001 for a network that is not compiled yet, E08.. when damaged.
     """
     file = readable(path)
-    if file.suffix in (".onnx", ".nmc"):
+    if file.suffix in (".onnx", ".snn", ".nmc"):
         hint = f"compile it first: nmc compile {file} -o {file.stem}.nmx"
         raise fail("E0001", "this network is not compiled yet", where=str(path), hint=hint)
     from nmc.program import Program

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from nmc.cli.console import Console
-from nmc.cli.files import open_module, writable
+from nmc.cli.files import open_module, read_params, writable
 from nmc.cli.opt import write_module
 
 
@@ -13,5 +13,5 @@ def import_verb(args: argparse.Namespace, console: Console) -> int:
     """Print or write the module that a frontend makes of a file."""
     if args.o:
         writable(args.o)
-    write_module(open_module(args.model), args.o, console)
+    write_module(open_module(args.model, read_params(args.param)), args.o, console)
     return 0

@@ -198,8 +198,19 @@ def _compile(parser: Parser) -> None:
     _debugging(parser)
 
 
+def _param(parser: Parser) -> None:
+    parser.add_argument(
+        "--param",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="set a param of a .snn program (repeatable)",
+    )
+
+
 def _check(parser: Parser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="a trained network (.onnx) or IR text (.nmc)")
+    parser.add_argument("model", metavar="MODEL", help="a network (.onnx, .snn) or IR text (.nmc)")
+    _param(parser)
     _target(parser)
     _file(parser, "--calib", "sample data for thresholds; guessed when not given")
     _raw(parser)
@@ -245,8 +256,14 @@ def _opt(parser: Parser) -> None:
 
 
 def _import(parser: Parser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="a network of any frontend: .onnx, .nmc")
+    parser.add_argument("model", metavar="MODEL", help="a network of any frontend: .onnx, .snn, .nmc")
+    _param(parser)
     _file(parser, "-o", "write the IR (.nmc, and .npz for large constants) instead of printing it")
+
+
+def _fmt(parser: Parser) -> None:
+    parser.add_argument("file", metavar="FILE", type=Path, help="a .snn program; it is rewritten in place")
+    parser.add_argument("--check", action="store_true", help="only tell whether it would change: exit code 1")
 
 
 def _inspect(parser: Parser) -> None:
@@ -320,6 +337,7 @@ VERBS = (
     Verb("check", _RUN, "tell whether a network converts and fits a chip, layer by layer", "check", _check),
     Verb("demo", _RUN, "compile the digits network and run it on the emulator", "demo", _demo),
     Verb("import", _TEXT, "turn a network of any frontend into IR text", "importing", _import),
+    Verb("fmt", _TEXT, "format a .snn program", "formatting", _fmt),
     Verb("opt", _TEXT, "run passes on IR text", "opt", _opt),
     Verb("inspect", _INSIDE, "summarise a model, IR text or a compiled network", "inspect", _inspect),
     Verb("objdump", _INSIDE, "disassemble the chip image of a compiled network", "inspect", _objdump),

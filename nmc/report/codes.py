@@ -33,7 +33,7 @@ GROUPS = {
     "E00": "The command line and files",
     "E01": "Program text and side files",
     "E02": "Passes and pipelines",
-    "E03": "Import of ONNX models",
+    "E03": "Import of networks (ONNX, .snn)",
     "E04": "Data, calibration and runs",
     "E05": "Loihi images and their emulation",
     "E06": "Conversion to spikes and to the target's registers",
@@ -144,6 +144,48 @@ _CODES: dict[str, tuple[str, str]] = {
     "E0305": ("model is at fault as a whole",
         "The graph has no outputs, dangling or doubled tensors, inputs that disagree on the batch size or have unknown "
         "extents, or an operator set older than 7 or newer than the installed onnx."),
+    # The .snn language
+    "E0361": ("program cannot be read", "The `.snn` file is missing, larger than 4 MB, or not UTF-8 text."),
+    "E0362": ("unknown character in a program",
+        "A character has no meaning in the `.snn` language, or a string is not closed. Comments start with `#`."),
+    "E0363": ("syntax error in a program",
+        "A statement does not follow the grammar of the `.snn` language. The caret shows where reading stopped, the "
+        "help line what could stand there. Other statements are checked all the same."),
+    "E0364": ("bracket or block not closed", "Brackets end on their line or a later one before the next statement, "
+        "blocks with `}`; neither may be nested more than 40 deep."),
+    "E0365": ("wrong network line",
+        "A program has one line `network name(dt = 1 ms, ...)`. The time step dt is obligatory; `steps` or `duration`, "
+        "`seed`, `integrator` (exact or euler) and `delay` are optional."),
+    "E0366": ("unknown name", "Nothing of this name is defined before the statement that uses it."),
+    "E0367": ("name defined twice", "A name is defined twice in one scope."),
+    "E0368": ("units do not fit", "A quantity has another unit than it must have here, or two that are added or "
+        "compared have different ones. Weights have the unit of the target's membrane: volts where the threshold is "
+        "in volts, none otherwise."),
+    "E0369": ("wrong kind of value", "A value of another kind is needed here, such as a whole number or a population."),
+    "E0370": ("arithmetic without a result", "A division by zero, an overflow, or a number that is too long."),
+    "E0371": ("unknown model, connector or function",
+        "The help line gives the nearest known one; names of PyNN, snnTorch and lava are recognised."),
+    "E0372": ("wrong arguments in a program", "An argument is unknown, missing, given twice or contradicts another."),
+    "E0373": ("number out of range", "A number is outside its range, or a time is no multiple of dt."),
+    "E0374": ("weights file refused",
+        "Weights come from `.npz` or `.npy` files of finite numbers in the program's own folder or below it."),
+    "E0375": ("no such array", "The weights file has no array of this name."),
+    "E0376": ("shapes do not fit", "Weights, bias, parameters or populations do not fit together."),
+    "E0377": ("index outside a population", "An index or slice leaves the population, list or array."),
+    "E0378": ("wrong param", "`--param` names no `param` of the program, or gives it a value of another kind or unit."),
+    "E0379": ("network too large to build",
+        "A number of neurons, synapses, statements or levels exceeds the bounds that keep a wrong number from "
+        "exhausting the memory."),
+    "E0380": ("learning not supported", "Synapses `with` a plasticity rule cannot be compiled yet; weights are fixed."),
+    "E0381": ("neuron model not supported", "User-written neuron models cannot be compiled yet."),
+    "E0382": ("assertion failed", "An `assert` of the program does not hold."),
+    "E0383": ("spikes go round within a step",
+        "Projections without a delay form a loop. Give one of them a delay of at least one step; a default for all is "
+        "the `delay` of the network line."),
+    "E0384": ("wrong probe or output", "A probe names a population and `spikes`, `v` or `i`, an output a population."),
+    "E0385": ("wrong import", "`import` takes a `.snn` file of the program's folder that holds only definitions."),
+    "E0386": ("wrong place or hint", "A place is `cores(...)` or `chips(...)`; hints take plain values."),
+    "E0387": ("program is not formatted", "`nmc fmt --check` found lines that `nmc fmt` would write in another way."),
     # Data, calibration and runs
     "E0401": ("data do not fit the network",
         "Data for an input are missing, have another shape a sample than the network takes, or there are none; or the "

@@ -26,7 +26,7 @@ def test_overview_is_as_agreed(nmc: Nmc, request: pytest.FixtureRequest) -> None
 
 
 def test_every_verb_of_the_first_issue_is_there() -> None:
-    wanted = "compile run eval check opt inspect passes ops targets objdump where demo import explain"
+    wanted = "compile run eval check opt inspect passes ops targets objdump where demo import explain fmt"
     assert set(NAMES) == set(wanted.split())
 
 

@@ -1,0 +1,145 @@
+"""From grammar rules to the syntax tree; called by lark as it reduces."""
+
+# The names of the methods are those of the grammar's rules.
+
+from __future__ import annotations
+
+from typing import Any
+
+from lark import Token, Transformer, v_args
+
+from nmc.frontends.snn import syntax as ast
+from nmc.frontends.snn.lexing import UNIT_LETTERS
+from nmc.frontends.snn.syntax import Pos
+
+
+def _pos(token: Token) -> Pos:
+    file = token.end_line
+    return Pos(token.line or 0, token.column or 0, len(token), file if isinstance(file, str) else "")
+
+
+def _some(items: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(item for item in items if item is not None)
+
+
+@v_args(inline=True)
+class Builder(Transformer[Token, Any]):
+    """One method a rule; statements get their place from the reader."""
+
+    def statement(self, node: Any) -> Any:  # noqa: D102
+        return node
+
+    def network(self, name: Token, arguments: Any) -> ast.Network:  # noqa: D102
+        return ast.Network(_pos(name), str(name), arguments or ())
+
+    def import_(self, path: Token) -> ast.Import:  # noqa: D102
+        return ast.Import(_pos(path), self.text(path))
+
+    def weights(self, name: Token, path: Token) -> ast.Weights:  # noqa: D102
+        return ast.Weights(_pos(name), str(name), self.text(path))
+
+    def param(self, name: Token, value: ast.Expr) -> ast.Let:  # noqa: D102
+        return ast.Let(_pos(name), self.name(name), value, True)
+
+    def let(self, name: ast.Name, value: ast.Expr) -> ast.Let:  # noqa: D102
+        return ast.Let(name.pos, name, value, False)
+
+    def neuron(self, name: ast.Name, value: ast.Expr) -> ast.Neuron:  # noqa: D102
+        return ast.Neuron(name.pos, name, value)
+
+    def synapse(self, name: ast.Name, value: ast.Expr) -> ast.Synapse:  # noqa: D102
+        return ast.Synapse(name.pos, name, value)
+
+    def input(self, name: ast.Name, shape: Any, value: ast.Expr, *hints: ast.Hint) -> ast.Input:  # noqa: D102
+        return ast.Input(name.pos, name, shape or (), value, hints)
+
+    def pop(self, name: ast.Name, shape: Any, value: ast.Expr, *hints: ast.Hint) -> ast.Pop:  # noqa: D102
+        return ast.Pop(name.pos, name, shape or (), value, hints)
+
+    def project(  # noqa: D102
+        self, source: ast.Expr, target: ast.Expr, value: ast.Expr, synapse: Any, *hints: ast.Hint
+    ) -> ast.Project:
+        return ast.Project(source.pos, source, target, value, synapse, hints)
+
+    def probe(self, *items: Any) -> ast.Probe:  # noqa: D102
+        return ast.Probe(items[0].pos, items[:-1], items[-1])
+
+    def output(self, source: ast.Expr, value: ast.Expr) -> ast.Output:  # noqa: D102
+        return ast.Output(source.pos, source, value)
+
+    def place(self, source: ast.Expr, value: ast.Expr) -> ast.Place:  # noqa: D102
+        return ast.Place(source.pos, source, value)
+
+    def assert_(self, condition: ast.Expr, message: Token | None) -> ast.Assert:  # noqa: D102
+        return ast.Assert(condition.pos, condition, str(message)[1:-1] if message else "")
+
+    def for_head(self, name: Token, values: ast.Expr) -> ast.For:  # noqa: D102
+        return ast.For(_pos(name), str(name), values)
+
+    def if_head(self, condition: ast.Expr) -> ast.If:  # noqa: D102
+        return ast.If(condition.pos, condition)
+
+    def module_head(self, name: Token, arguments: Any) -> ast.Module:  # noqa: D102
+        return ast.Module(_pos(name), str(name), arguments or ())
+
+    def neuron_head(self, name: Token) -> ast.UserNeuron:  # noqa: D102
+        return ast.UserNeuron(_pos(name), str(name))
+
+    def shape(self, *items: ast.Expr) -> tuple[ast.Expr, ...]:  # noqa: D102
+        return items
+
+    def hint(self, name: Token, arguments: Any) -> ast.Hint:  # noqa: D102
+        return ast.Hint(_pos(name), str(name), arguments or ())
+
+    def arguments(self, *items: ast.Argument) -> tuple[ast.Argument, ...]:  # noqa: D102
+        return _some(items)
+
+    def keyword(self, name: Token, value: ast.Expr) -> ast.Argument:  # noqa: D102
+        return ast.Argument(_pos(name), str(name), value)
+
+    def positional(self, value: ast.Expr) -> ast.Argument:  # noqa: D102
+        return ast.Argument(value.pos, "", value)
+
+    def binary(self, left: ast.Expr, op: Token, right: ast.Expr) -> ast.Binary:  # noqa: D102
+        return ast.Binary(left.pos, str(op), left, right)
+
+    def unary(self, op: Token, value: ast.Expr) -> ast.Unary:  # noqa: D102
+        return ast.Unary(_pos(op), str(op), value)
+
+    def span(self, start: ast.Expr, _: Token, stop: ast.Expr) -> ast.Range:  # noqa: D102
+        return ast.Range(start.pos, start, stop)
+
+    def attribute(self, base: ast.Expr, name: Token) -> ast.Attribute:  # noqa: D102
+        return ast.Attribute(base.pos, base, str(name))
+
+    def index(self, base: ast.Expr, *items: Any) -> ast.Index:  # noqa: D102
+        return ast.Index(base.pos, base, items)
+
+    def whole(self, value: ast.Expr) -> ast.Expr:  # noqa: D102
+        return value
+
+    def slice(self, start: Any, stop: Any) -> ast.Slice:  # noqa: D102
+        return ast.Slice(Pos(0, 0), start, stop)
+
+    def call(self, func: ast.Expr, arguments: Any) -> ast.Call:  # noqa: D102
+        return ast.Call(func.pos, func, arguments or ())
+
+    def number(self, token: Token) -> ast.Number:  # noqa: D102
+        text = str(token)
+        digits = text.rstrip(UNIT_LETTERS)
+        if len(digits) == len(text):
+            return ast.Number(_pos(token), text, "")
+        return ast.Number(_pos(token), digits.rstrip(), text[len(digits) :])
+
+    def text(self, token: Token) -> ast.Text:  # noqa: D102
+        return ast.Text(_pos(token), str(token)[1:-1])
+
+    def truth(self, token: Token) -> ast.Truth:  # noqa: D102
+        return ast.Truth(_pos(token), str(token) == "true")
+
+    def list(self, bracket: Token, *items: Any) -> ast.ListOf:  # noqa: D102
+        return ast.ListOf(_pos(bracket), _some(items))
+
+    def name(self, token: Token) -> ast.Name:  # noqa: D102
+        made = token.value
+        return made if isinstance(made, ast.Name) else ast.Name(_pos(token), str(token))
