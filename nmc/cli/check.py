@@ -75,6 +75,8 @@ def _try(path: str, passes: Sequence[Pass], guessed: bool, params: Mapping[str, 
             module = checked.modules[-1]
             if "mapped" in item.takes and "ann" not in item.takes:
                 break
+            if module.level == "snn" and tuple(item.takes) == ("ann",):
+                continue  # the network came as a spiking one
             ready = _with_samples(item, module) if guessed else item
             checked.modules.append(run_pipeline(module, [ready]).module)
     except DoesNotFit as error:
