@@ -11,6 +11,7 @@ PASSES = {
     "dead-code": "nmc.passes.optimize.dead_code:DeadCode",
     "fold-affine": "nmc.passes.convert.fold_affine:FoldAffine",
     "fold-batchnorm": "nmc.passes.convert.fold_batchnorm:FoldBatchNorm",
+    "neuron-to-if": "nmc.passes.convert.neuron_to_if:NeuronToIf",
     "partition": "nmc.passes.map.partition:Partition",
     "place": "nmc.passes.map.place:Place",
     "retime": "nmc.passes.optimize.retime:Retime",

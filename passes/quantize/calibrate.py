@@ -94,7 +94,9 @@ class Calibrate(Pass, name="calibrate", takes="ann"):
             return replace(op, reach=float(_round_bits(np.array(ranges[op.data.name].largest), 12)), loc=loc)
         if not isinstance(op, ann.Relu | ann.AvgPool):
             return op
-        threshold = _with_floor(ranges[op.out].threshold(self.method, self.levels), ranges[op.out], self.floor)
+        threshold = _with_floor(
+            ranges[op.out].threshold(self.method, self.levels), ranges[op.out], self.floor
+        )
         threshold = np.minimum(threshold, op.limit if isinstance(op, ann.Relu) else np.inf)
         shape = (-1, *[1] * (len(op.data.shape) - 1))
         const = Const(f"{op.out}.threshold", _round_bits(threshold, 12).reshape(shape))

@@ -14,6 +14,7 @@ DEFAULT = """
     dead-code,
     calibrate,         // thresholds from sample data
     ann-to-snn,        // one integrate-and-fire population a relu
+    neuron-to-if,      // hand-written and imported populations, in the plain form
     retime,            // at least one step from spike to current
     loihi-legalize,    // exact integers from here on
     partition,         // boxes of neurons under every limit of a core
