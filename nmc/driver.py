@@ -66,15 +66,41 @@ class CompileOptions:
     load_pass: tuple[str, ...] = ()
 
 
-def load(path: str | Path, params: Mapping[str, object] | None = None) -> Module:
+@dataclass(frozen=True)
+class LoadOptions:
+    """What NIR files do not tell (see `nmc.frontends.nir.load_nir`).
+
+    Parameters
+    ----------
+    dt : float or None
+        Length of a time step, in the unit of the file's time constants.
+    convention : str
+        How the exporter wrote resistances; ``auto`` finds out.
+    semantics : str
+        Whose arithmetic a step does.
+    reset : {"zero", "subtract", "to-value"} or None
+        Instead of that of the semantics.
+    """
+
+    dt: float | None = None
+    convention: str = "auto"
+    semantics: str = "nir-exact"
+    reset: str | None = None
+
+
+def load(
+    path: str | Path, params: Mapping[str, object] | None = None, options: LoadOptions | None = None
+) -> Module:
     """Read a network.
 
     Parameters
     ----------
     path : str or Path
-        ``.onnx``, ``.snn`` or ``.nmc``.
+        ``.onnx``, ``.snn``, ``.nir`` or ``.nmc``.
     params : mapping of str to value
         Overrides of the ``param`` statements of a ``.snn`` program.
+    options : LoadOptions or None
+        Time step, convention and semantics of a ``.nir`` file.
 
     Raises
     ------
@@ -94,6 +120,13 @@ def load(path: str | Path, params: Mapping[str, object] | None = None) -> Module
         return load_snn(path, params)
     if params:
         raise fail("E0004", "only .snn programs have params", where=str(path))
+    if path.suffix == ".nir":
+        from nmc.frontends.nir import load_nir
+
+        return load_nir(path, **asdict(options or LoadOptions()))
+    if options not in (None, LoadOptions()):
+        hint = "--dt, --convention, --semantics and --reset belong to .nir files"
+        raise fail("E0004", "only .nir files need a time step or a convention", where=str(path), hint=hint)
     if path.suffix == ".nmc":
         from nmc.ir.text.sidefile import load as load_text
         from nmc.ir.verify import verify_or_raise
@@ -105,7 +138,7 @@ def load(path: str | Path, params: Mapping[str, object] | None = None) -> Module
         "E0001",
         f"cannot read {path.suffix or 'a file without suffix'}",
         where=str(path),
-        hint="give .onnx, .snn or .nmc",
+        hint="give .onnx, .snn, .nir or .nmc",
     )
 
 

@@ -18,7 +18,11 @@ from nmc.ir.ops.snn import ProjectionOp
 from nmc.ir.types import Type
 
 Ints = tuple[int, ...]
-Reset = Literal["zero", "subtract", "to-value", "subtract-late", "none"]
+Reset = Literal["zero", "subtract", "to-value", "subtract-late", "subtract-guarded", "none"]
+Precision = Literal["f32", "f64", "fixed12"]
+
+#: Steps of the fixed-point states a unit, as in lava-dl and on Loihi (facts/nir.md 1.5, row Lava-dl).
+GRID = 4096.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,16 +34,19 @@ class Neuron(StatefulOp, name="snn.neuron"):
     Step t, with x the sum of the currents (plus the bias, where `bias_site` is current):
 
         I' = alpha * I + w_in * x                       (I' = x without alpha)
-        v' = beta * v + gain * J + leak                 J = I' (synapse-first) or I (membrane-first)
+        v' = beta * v + gain * J + feed * x + leak      J = I' (synapse-first) or I (membrane-first)
                                                         (plus the bias, where `bias_site` is membrane)
         spike where v' > threshold (gt) or v' >= threshold (ge); none without a threshold: the output is v'
         then v' = 0 (zero), v_reset (to-value), v' - n * threshold (subtract), n spikes at most `max_spikes`;
-        ``subtract-late`` is snnTorch's: the threshold of the spike before is subtracted in the next step, and a
-        neuron that is still above it does not subtract twice.
+        ``subtract-late`` subtracts the threshold of a spike in the next step, after the decay; ``subtract-guarded``
+        is snnTorch's: v' -= threshold before the comparison where v was still above it, then
+        v' -= (spikes - that) * threshold (snntorch/_neurons/synaptic.py, "avoid double reset").
 
-    `decay_last` applies alpha and beta after the spike instead of before the input. A neuron that has fired stays at
-    its reset value for `refractory` steps. Parameters broadcast to the population; absent ones are 0 (leak), 1
-    (beta, gain, w_in). All arithmetic is in `precision`.
+    Bias and leak act from step `start` on, `late_bias` from the step after it. `decay_last` applies alpha and beta
+    after the spike instead of before the input. A neuron that has fired stays at its reset value for `refractory`
+    steps. Parameters broadcast to the population; absent ones are 0 (leak, feed), 1 (beta, gain, w_in). All
+    arithmetic is in `precision`; ``fixed12`` cuts decayed states and what is added to them to multiples of
+    1/4096, towards zero (lava-dl's and Loihi's).
     """
 
     current: tuple[Value, ...]
@@ -53,13 +60,15 @@ class Neuron(StatefulOp, name="snn.neuron"):
     bias: Const | None = None
     v_init: Const | None = None
     refractory: Const | None = None
+    feed: Const | None = None
+    late_bias: Const | None = None
     order: Literal["synapse-first", "membrane-first"] = "synapse-first"
     compare: Literal["gt", "ge"] = "gt"
     reset: Reset = "zero"
     bias_site: Literal["current", "membrane"] = "current"
     max_spikes: int = 1
     decay_last: bool = False
-    precision: Literal["f32", "f64"] = "f64"
+    precision: Precision = "f64"
     start: int = 0
 
     @property
@@ -119,34 +128,55 @@ class Neuron(StatefulOp, name="snn.neuron"):
         state["v"] = after * self._p(self.beta, 1.0) if self.decay_last else after
         return count.astype(np.uint8 if self.max_spikes < 256 else np.int64)
 
+    def _cut(self, state: Array) -> Array:
+        """Towards zero to the grid, where the precision is fixed."""
+        return np.trunc(state * GRID) / GRID if self.precision == "fixed12" else state
+
+    def _biases(self, t: int) -> Array:
+        """What the biases add at step `t`."""
+        total = self._p(self.bias if t >= self.start else None, 0.0)
+        return total + self._p(self.late_bias, 0.0) if t > self.start and self.late_bias else total
+
     def _integrate(self, state: State, t: int, currents: tuple[Array, ...]) -> Array:
         dtype = state["v"].dtype
         x = currents[0].astype(dtype)
         for term in currents[1:]:
             x = x + term.astype(dtype)
-        biased = self.bias is not None and t >= self.start
-        if biased and self.bias_site == "current":
-            x = x + self._p(self.bias, 0.0)
+        biases = self._biases(t)
+        if self.bias_site == "current":
+            x = x + biases
         old = state["i"]
-        if self.alpha is not None:
-            alpha = self._p(self.alpha, 1.0)
-            fresh = self._p(self.w_in, 1.0) * x
-            state["i"] = (old + fresh) if self.decay_last else (alpha * old + fresh)
-        else:
-            state["i"] = self._p(self.w_in, 1.0) * x if self.w_in is not None else x
+        state["i"] = self._synapse(old, x)
         drive = state["i"] if self.order == "synapse-first" else old
-        beta = np.asarray(1.0, dtype) if self.decay_last else self._p(self.beta, 1.0)
-        base = beta * state["v"] if self.beta is not None else state["v"]
-        v = base + (self._p(self.gain, 1.0) * drive if self.gain is not None else drive)
-        if self.leak is not None:
+        v = (
+            state["v"]
+            if self.decay_last or self.beta is None
+            else self._cut(self._p(self.beta, 1.0) * state["v"])
+        )
+        v = v + self._cut(self._p(self.gain, 1.0) * drive if self.gain is not None else drive)
+        if self.feed is not None:
+            v = v + self._cut(self._p(self.feed, 0.0) * x)
+        if self.leak is not None and t >= self.start:
             v = v + self._p(self.leak, 0.0)
-        if biased and self.bias_site == "membrane":
-            v = v + self._p(self.bias, 0.0)
+        if self.bias_site == "membrane":
+            v = v + biases
         if self.decay_last and self.alpha is not None:
-            state["i"] = state["i"] * self._p(self.alpha, 1.0)
-        if self.reset == "subtract-late":
-            v = v - state["late"]
-        return np.asarray(v, dtype)
+            state["i"] = self._cut(state["i"] * self._p(self.alpha, 1.0))
+        return np.asarray(v - self._overdue(state), dtype)
+
+    def _synapse(self, old: Array, x: Array) -> Array:
+        """Synaptic state after the input `x`."""
+        fresh = self._cut(self._p(self.w_in, 1.0) * x if self.w_in is not None else x)
+        if self.alpha is None:
+            return fresh
+        return fresh + (old if self.decay_last else self._cut(self._p(self.alpha, 1.0) * old))
+
+    def _overdue(self, state: State) -> Array:
+        """What an earlier spike subtracts only now."""
+        if self.reset == "subtract-guarded":
+            threshold = self._p(self.threshold, 0.0)
+            state["late"] = np.asarray((state["v"] > threshold) * threshold, state["v"].dtype)
+        return state["late"]
 
     def _count(self, v: Array, threshold: Array) -> Array:
         fired = v > threshold if self.compare == "gt" else v >= threshold
@@ -166,6 +196,8 @@ class Neuron(StatefulOp, name="snn.neuron"):
     def _after(self, state: State, v: Array, threshold: Array, count: Array) -> Array:
         if self.reset == "subtract":
             return np.asarray(v - count.astype(v.dtype) * threshold, v.dtype)
+        if self.reset == "subtract-guarded":
+            return np.asarray(v - (count.astype(v.dtype) * threshold - state["late"]), v.dtype)
         if self.reset == "subtract-late":
             state["late"] = np.asarray(count.astype(v.dtype) * threshold, v.dtype)
             return v

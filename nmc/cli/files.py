@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from nmc.ir.diagnostics import fail
 
 if TYPE_CHECKING:
+    from nmc.driver import LoadOptions
     from nmc.ir.module import Module
     from nmc.program import Program
 
@@ -56,14 +57,16 @@ def writable(path: Path) -> Path:
     return path
 
 
-def open_module(path: str | Path, params: Mapping[str, object] | None = None) -> Module:
-    """Read a network: ``.onnx``, ``.snn`` (with its params), ``.nmc``, or what is inside an ``.nmx``."""
+def open_module(
+    path: str | Path, params: Mapping[str, object] | None = None, options: LoadOptions | None = None
+) -> Module:
+    """Read a network: ``.onnx``, ``.snn``, ``.nir``, ``.nmc``, or the mapped network inside an ``.nmx``."""
     file = readable(path)
     if file.suffix == ".nmx":
         return open_program(file).module
     from nmc.driver import load
 
-    return load(file, params)
+    return load(file, params, options)
 
 
 def read_params(words: Sequence[str]) -> dict[str, str]:
@@ -90,7 +93,7 @@ def open_program(path: str | Path) -> Program:
         E0002 when there is no such file, E0001 for a network that is not compiled yet, E08.. when damaged.
     """
     file = readable(path)
-    if file.suffix in (".onnx", ".snn", ".nmc"):
+    if file.suffix in (".onnx", ".snn", ".nir", ".nmc"):
         hint = f"compile it first: nmc compile {file} -o {file.stem}.nmx"
         raise fail("E0001", "this network is not compiled yet", where=str(path), hint=hint)
     from nmc.program import Program

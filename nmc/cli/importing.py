@@ -13,5 +13,8 @@ def import_verb(args: argparse.Namespace, console: Console) -> int:
     """Print or write the module that a frontend makes of a file."""
     if args.o:
         writable(args.o)
-    write_module(open_module(args.model, read_params(args.param)), args.o, console)
+    from nmc.driver import LoadOptions
+
+    options = LoadOptions(args.dt, args.convention, args.semantics, args.reset)
+    write_module(open_module(args.model, read_params(args.param), options), args.o, console)
     return 0

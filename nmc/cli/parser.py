@@ -117,6 +117,16 @@ def _natural(text: str) -> int:
     return _whole(text, 0)
 
 
+def _positive(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0.0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no positive number")
+    return number
+
+
 def _whole(text: str, least: int) -> int:
     if not re.fullmatch(r"\d{1,9}", text) or int(text) < least:
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is no whole number from {least} on")
@@ -256,8 +266,24 @@ def _opt(parser: Parser) -> None:
 
 
 def _import(parser: Parser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="a network of any frontend: .onnx, .snn, .nmc")
+    parser.add_argument("model", metavar="MODEL", help="a network of any frontend: .onnx, .snn, .nir, .nmc")
     _param(parser)
+    group = parser.add_argument_group("what .nir files do not tell")
+    group.add_argument(
+        "--dt", metavar="SECONDS", type=_positive, help="time step, in the file's unit of time"
+    )
+    group.add_argument(
+        "--convention", metavar="NAME", default="auto",
+        help="what r means: nir, snntorch, spikingjelly, sinabs, rockpool, spyx (default: auto)",
+    )  # fmt: skip
+    group.add_argument(
+        "--semantics", metavar="NAME", default="nir-exact",
+        help="arithmetic of a step: nir-exact (default), snntorch, norse, spikingjelly, sinabs, rockpool, spyx, "
+        "lava, lava-dl, nengo, spinnaker2",
+    )  # fmt: skip
+    group.add_argument(
+        "--reset", choices=("zero", "subtract", "to-value"), help="instead of the semantics' own"
+    )
     _file(parser, "-o", "write the IR (.nmc, and .npz for large constants) instead of printing it")
 
 

@@ -33,7 +33,7 @@ GROUPS = {
     "E00": "The command line and files",
     "E01": "Program text and side files",
     "E02": "Passes and pipelines",
-    "E03": "Import of networks (ONNX, .snn)",
+    "E03": "Import of networks (ONNX, NIR, .snn)",
     "E04": "Data, calibration and runs",
     "E05": "Loihi images and their emulation",
     "E06": "Conversion to spikes and to the target's registers",
@@ -144,6 +144,28 @@ _CODES: dict[str, tuple[str, str]] = {
     "E0305": ("model is at fault as a whole",
         "The graph has no outputs, dangling or doubled tensors, inputs that disagree on the batch size or have unknown "
         "extents, or an operator set older than 7 or newer than the installed onnx."),
+    # NIR files
+    "E0341": ("NIR file cannot be read",
+        "The `.nir` file is missing, damaged, too large, not HDF5, or HDF5 without an NIR graph; it holds links to "
+        "other files, which are not followed; or the package h5py is missing (`pip install 'nmc[nir]'`)."),
+    "E0342": ("unknown NIR node", "The type of a node is none of the primitives of NIR 1.0."),
+    "E0343": ("wrong field of an NIR node",
+        "A field is missing, or holds what it may not: text, infinite numbers, a time constant that is not positive, a "
+        "delay that is no whole number of steps."),
+    "E0344": ("wrong NIR graph",
+        "An edge names a node that does not exist, a loop holds no neuron, a subgraph has several inputs and the edge "
+        "does not say which, or nothing leads to a node."),
+    "E0345": ("shapes of NIR nodes do not fit",
+        "The output of a node does not fit the next one, or the parameters of a neuron do not fit each other."),
+    "E0346": ("time step or convention of an NIR file unclear",
+        "NIR has no time step, and exporters hide theirs in `r`, each with another formula. The message lists those "
+        "that fit; when none or several do, nothing is guessed: give `--dt`, and `--convention` for the exporter."),
+    "E0347": ("wrong semantics for an NIR file",
+        "An option has a value that is not known or out of range, or the tool whose semantics are wanted is not "
+        "reproduced for a node of the network."),
+    "E0348": ("NIR graph too large to convert",
+        "Linear nodes in a row become one matrix, and each way between two populations a projection; there are bounds "
+        "that keep a small file from exhausting the memory."),
     # The .snn language
     "E0361": ("program cannot be read", "The `.snn` file is missing, larger than 4 MB, or not UTF-8 text."),
     "E0362": ("unknown character in a program",

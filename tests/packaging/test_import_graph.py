@@ -83,7 +83,8 @@ def test_no_import_runs_the_wrong_way(repo: Path) -> None:
 
 def test_only_declared_packages_are_imported(repo: Path) -> None:
     project = tomllib.loads((repo / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    declared = [*project["dependencies"], *project["optional-dependencies"]["demo"]]
+    extras = project["optional-dependencies"]
+    declared = [*project["dependencies"], *extras["demo"], *extras["nir"]]
     known = {entry.partition(">")[0].replace("scikit-learn", "sklearn") for entry in declared} | {"nmc"}
     known.add("google")  # google.protobuf: onnx is built on it and raises its exceptions
     for name, file in modules(repo):
