@@ -47,7 +47,8 @@ def _plain(pass_name: str, module: Module, op: Neuron) -> dict[str, Op]:
     simple = op.compare == "gt" and op.max_spikes == 1 and not op.decay_last
     if any(const is not None for const in absent) or not simple or op.threshold is None:
         return {}
-    if op.reset not in ("zero", "subtract"):
+    to_zero = op.reset == "to-value" and (op.v_reset is None or not op.v_reset.array().any())
+    if op.reset not in ("zero", "subtract") and not to_zero:
         return {}
     sources = [module.producers[value.name] for value in op.current]
     threshold = op.threshold.array().astype(np.float64)
@@ -62,7 +63,7 @@ def _plain(pass_name: str, module: Module, op: Neuron) -> dict[str, Op]:
     if op.bias is not None:
         per_unit = scale if op.bias_site == "current" else 1 / threshold
         bias = Const(f"{op.out}.bias", op.bias.array().astype(np.float64) * per_unit)
-    reset: Any = op.reset
+    reset: Any = "subtract" if op.reset == "subtract" else "zero"
     loc = fuse(pass_name, [op.loc])
     plain = snn.If(out=op.out, current=op.current, bias=bias, reset=reset, start=op.start, loc=loc)
     return {**moved, op.out: plain}
