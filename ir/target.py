@@ -9,6 +9,7 @@ import importlib
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -122,8 +123,14 @@ def resolve(name: str) -> Target:
     return _load(name, {}, name)
 
 
+def package_of(name: str) -> str:
+    """The Python package of a target: a plug-in's (entry-point group ``nmc.targets``) or one of nmc's own."""
+    found = [entry.value for entry in entry_points(group="nmc.targets", name=name)]
+    return found[0] if found else f"nmc.targets.{name}"
+
+
 def _load(base: str, changes: Mapping[str, Any], where: str) -> Target:
-    module = f"nmc.targets.{base}.target"
+    module = f"{package_of(base)}.target"
     try:
         found = importlib.import_module(module)
     except ModuleNotFoundError as error:

@@ -193,7 +193,7 @@ def compile_traced(
     result = run_pipeline(module, passes, replace(manager, on_pass=lambda name, *_: tell(name)))
     if result.module.level != "mapped":
         hint = "end the pipeline with the target's allocation"
-        raise fail("E0002", f"the pipeline ends at level {result.module.level}, not mapped", hint=hint)
+        raise fail("E0705", f"the pipeline ends at level {result.module.level}, not mapped", hint=hint)
     tell("emit")
     final = result.module.with_attrs(seed=options.seed, source_sha256=_source_hash(source))
     backend = backend_of(resolve(options.target).name)
