@@ -211,7 +211,7 @@ _CODES: dict[str, tuple[str, str]] = {
     "E0614": ("bias too large for the latency",
         "A late population collects its bias while it waits, and that leaves the 23-bit membrane. Use a shorter "
         "network or a smaller bias."),
-    "E0617": ("no such weight width", "Loihi stores weights of 1, 2, 3, 4, 5, 6 or 8 bits (facts 1, WEIGHT_BITS)."),
+    "E0618": ("no such weight width", "Loihi stores weights of 1, 2, 3, 4, 5, 6 or 8 bits (facts 1, WEIGHT_BITS)."),
     "E0615": ("decoder not available", "Loihi reads out potentials (`last`) or counts spikes (`count`), as the "
         "population's reset allows."),
     "E0616": ("current or delay that no core can give",

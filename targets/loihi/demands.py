@@ -32,7 +32,7 @@ class LoihiDemands:
         Raises
         ------
         NmcError
-            E0618 for currents and delays that no core can give.
+            E0616 for currents and delays that no core can give.
         """
         found = module.of_type(loihi.Lif)
         problems = [problem for population in found for problem in _unlawful(module, population)]
@@ -121,25 +121,25 @@ def _unlawful(module: Module, population: loihi.Lif) -> Iterator[Diagnostic]:
     drive = population.drive and module.producers[population.drive.name]
     if drive and not (isinstance(drive, loihi.Input) and drive.kind == "bias"):
         yield Diagnostic(
-            "E0618", f"%{population.out} is driven by %{drive.out}, no bias of the host", where=where
+            "E0616", f"%{population.out} is driven by %{drive.out}, no bias of the host", where=where
         )
     for value in population.current:
         via = module.producers[value.name]
         if not isinstance(via, loihi.SynapseOp):
             yield Diagnostic(
-                "E0618", f"%{value.name} is a current of %{population.out}, no projection", where=where
+                "E0616", f"%{value.name} is a current of %{population.out}, no projection", where=where
             )
             continue
         source = module.producers[via.spikes.name]
         least, most = (0, loihi.MAX_DELAY) if isinstance(source, loihi.Input) else (1, loihi.MAX_DELAY + 1)
         if not isinstance(source, loihi.Input | loihi.Lif):
             yield Diagnostic(
-                "E0618", f"%{via.out} takes spikes of {source.name}, not on the chip", where=where
+                "E0616", f"%{via.out} takes spikes of {source.name}, not on the chip", where=where
             )
         elif not least <= via.delay <= most:
             message = f"%{via.out} has a delay of {via.delay}, Loihi {least}..{most} from %{source.out}"
             yield Diagnostic(
-                "E0618", message, where=where, hint="retime gives every projection a lawful delay"
+                "E0616", message, where=where, hint="retime gives every projection a lawful delay"
             )
 
 

@@ -59,7 +59,7 @@ class Legalize(Pass, name="loihi-legalize", takes="snn"):
         """Legalise, or tell everything that Loihi cannot do."""
         if self.bits not in WEIGHT_BITS[1:]:
             legal = ", ".join(map(str, WEIGHT_BITS[1:]))
-            raise fail("E0617", f"Loihi has no weights of {self.bits} bits", hint=f"bits may be {legal}")
+            raise fail("E0618", f"Loihi has no weights of {self.bits} bits", hint=f"bits may be {legal}")
         work = _Legalization(module, self)
         for op in module.ops:
             work.legalize(op)
