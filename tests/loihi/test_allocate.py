@@ -45,7 +45,7 @@ def spikes(*shape: int) -> np.ndarray[Any, Any]:
 def test_two_projections_with_a_negative_exponent_are_shifted_as_the_tool_does(compat: Any) -> None:
     """Lava shifts the sum of each projection: two of one format must not be summed before (facts 2.3 row 2)."""
     x = raster(9)
-    one, two = (dense(f"p.{n}", x, 5, exp=-5, compat=compat, delay=n) for n in range(2))
+    one, two = (dense(f"p.{n}", x, 5, exp=-5, compat=compat) for n in range(2))
     p = lif("p", one, two, compat=compat, vth=5)
     chain = compile_legal(legal_module([x, one, two, p]))
     result = chain.assert_equal_everywhere({"x": spikes(3, 30, 9)}, 30)

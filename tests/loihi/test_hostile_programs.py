@@ -8,6 +8,7 @@ import json
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from nmc.ir.ops import snn
 from nmc.program import SCHEMA, Program
 from nmc.targets.loihi import backend
 from nmc.targets.loihi import ops as loihi
+from nmc.targets.loihi.binary import from_bytes, to_bytes
 
 Members = dict[str, bytes]
 
@@ -203,3 +205,10 @@ def test_places_that_are_no_files_are_told(tmp_path: Path) -> None:
     assert use(tmp_path) == "E0803"
     (tmp_path / "text.nmx").write_text("hello")
     assert use(tmp_path / "text.nmx") == "E0803"
+
+
+def test_an_image_cannot_ask_for_endless_runs(program: Program) -> None:
+    image = from_bytes(program.files[backend.IMAGE])
+    endless = to_bytes(replace(image, header=replace(image.header, steps=(1 << 32) - 1)))
+    with pytest.raises(NmcError, match="E0401.*4,294,967,295 steps"):
+        backend.Runner({backend.IMAGE: endless}).run({"x": np.zeros((1, 4))})
