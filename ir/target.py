@@ -43,14 +43,19 @@ class Demands(Protocol):
         """Which source neurons have synapses onto a box of the target: flat bool array."""
         ...
 
-    def incoming(self, module: Module, population: Op, box: Box, slot_base: int = 0) -> Demand:
-        """Resources of a box, from slot `slot_base` on, for its neurons and the synapses onto them."""
+    def incoming(
+        self, module: Module, population: Op, box: Box, slot_base: int = 0, structure: bool = False
+    ) -> Demand:
+        """Resources of a box, from slot `slot_base` on, for its neurons and the synapses onto them.
+
+        With `structure`, weights that are zero count as synapses (for telling how much is too much).
+        """
         ...
 
     def outgoing(
-        self, module: Module, population: Op, box: Box, targets: Sequence[tuple[str, Box]]
-    ) -> Demand:
-        """Resources that a box takes to send to the boxes (population name, box) of other populations."""
+        self, module: Module, population: Op, targets: Sequence[tuple[str, Box]]
+    ) -> Mapping[str, NDArray[np.int64]]:
+        """Resources that each neuron takes to send to the boxes (population name, box): arrays of its shape."""
         ...
 
     def shared(self, module: Module, population: Op) -> tuple[tuple[str, int], ...]:

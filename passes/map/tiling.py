@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
-from math import ceil, prod
+from math import prod
 
 from nmc.ir.op import Span
 from nmc.ir.target import Box, Demand
@@ -104,29 +104,24 @@ def best_tiling(
     list of Box or None
         None when no regular tiling of at most `most` boxes fits.
     """
-    count = first
-    while count <= min(most, prod(shape)):
+    for count in range(first, min(most, prod(shape)) + 1):
         best: tuple[int, list[Box]] | None = None
-        closest = float("inf")
         for splits in tilings(shape, count):
             found = boxes(shape, splits)
-            over, cost = _try(found, middle_box(found, splits), demand, limits)
-            closest = min(closest, over)
-            if over <= 1 and (best is None or cost < best[0]):
+            cost = _cost(found, middle_box(found, splits), demand, limits)
+            if cost is not None and (best is None or cost < best[0]):
                 best = (cost, found)
         if best is not None:
             return best[1]
-        count = max(count + 1, ceil(count * min(closest, 4.0) ** 0.5) if closest < float("inf") else 0)
     return None
 
 
-def _try(found: list[Box], middle: Box, demand: DemandOf, limits: Mapping[str, int]) -> tuple[float, int]:
-    """Worst excess ratio over the boxes of a tiling (1 or less: all fit), and their in-axons."""
+def _cost(found: list[Box], middle: Box, demand: DemandOf, limits: Mapping[str, int]) -> int | None:
+    """In-axons of all boxes of a tiling, None when one of them does not fit; the middle one is tried first."""
     cost = 0
     for box in [middle, *(box for box in found if box != middle)]:
         needed = demand(box)
-        over = excesses(needed, limits)
-        if over:
-            return over[0].ratio, 0
+        if excesses(needed, limits):
+            return None
         cost += needed.get("in_axons", 0)
-    return 1.0, cost
+    return cost

@@ -50,7 +50,8 @@ def axon_counts(op: Op, box: Box, per_neuron: int, slot_base: int, injected: boo
     elif isinstance(op, loihi.Dense):
         kinds = _dense_kinds(op, box, per_neuron, slot_base)
     else:
-        kinds = _diagonal_kinds(box, per_neuron, slot_base)
+        shared = isinstance(op, loihi.Lif) or (isinstance(op, loihi.Diagonal) and op.weight.uniform)
+        kinds = _diagonal_kinds(box, per_neuron, slot_base, shared)
     best: Counts | None = None
     for compression in (DENSE, SPARSE):
         fmt = format_of(op, kinds.highest, per_neuron, delay_field(op, injected), compression)
@@ -73,11 +74,12 @@ def _dense_kinds(op: loihi.Dense, box: Box, per_neuron: int, slot_base: int) -> 
     return _one(lists, count, -(-count // MAX_RUN), highest, sources)
 
 
-def _diagonal_kinds(box: Box, per_neuron: int, slot_base: int) -> _Kinds:
-    """At most one list a neuron; uniform weights share theirs, which only the exact count sees."""
+def _diagonal_kinds(box: Box, per_neuron: int, slot_base: int, shared: bool) -> _Kinds:
+    """One list a block where all weights are the same, at most one a neuron where they are not."""
     count = prod(len(span) for span in box)
     last = slot_base + per_neuron * (count - 1)
-    return _one(last // BASE - slot_base // BASE + 1, 1, 1, last // BASE * (BASE // per_neuron), count)
+    lists = last // BASE - slot_base // BASE + 1 if shared else count
+    return _one(lists, 1, 1, last // BASE * (BASE // per_neuron), count)
 
 
 def _conv_kinds(op: loihi.Conv, box: Box, per_neuron: int, slot_base: int) -> _Kinds:
