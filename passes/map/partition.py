@@ -27,6 +27,10 @@ _REMEDIES = {
 }
 
 
+#: What filling all out-axon words of a core is taken to cost, in cores, one after the other.
+_AXON_PRICES = (0.0, 0.5, 1.0, 2.0)
+
+
 @dataclass(frozen=True)
 class Partition(Pass, name="partition", takes="snn", gives="mapped"):
     """Cut populations into boxes that fit cores under every limit, and put boxes together where they fit.
@@ -86,12 +90,31 @@ class _Partitioner:
             self._check_smallest(population)
         self._check_total(populations)
         if not self.problems:
-            for population in reversed(populations):
-                self._cut(population)
+            self._cut_all(populations)
         if not self.problems:
             self._check_outgoing(populations)
         if self.problems:
             raise DoesNotFit(self.problems)
+
+    def _cut_all(self, populations: Sequence[Op]) -> None:
+        """Cut for few boxes; where that makes sources run out of out-axons, also price axons, and keep the best."""
+        found: list[dict[str, list[Box]]] = []
+        for price in _AXON_PRICES:
+            self.tiles, self.fanout = {}, {}
+            for population in reversed(populations):
+                self._cut(population, price / self.target.limits.get("out_axon_words", 1 << 30))
+            if self.problems:
+                return
+            found.append(self.tiles)
+            if all(len(self.tiles[op.out]) == self._fewest(op) for op in populations):
+                break
+        self.tiles = min(found, key=lambda tiles: sum(map(len, tiles.values())))
+        self.fanout = {}
+
+    def _fewest(self, population: Op) -> int:
+        """Boxes that the compartments alone ask for."""
+        neurons = population.result.type.size * self._per_neuron(population)
+        return max(1, ceil(neurons / self.target.limits["compartments"]))
 
     def _demand(self, population: Op, box: Box, slot: int = 0) -> Demand:
         incoming = self.target.demands.incoming(self.module, population, box, slot)
@@ -142,14 +165,14 @@ class _Partitioner:
             self.problems.append(Diagnostic("E0710", message, where=str(population.loc or ""), hint=hint))
         return bool(over)
 
-    def _cut(self, population: Op) -> None:
+    def _cut(self, population: Op, per_axon: float) -> None:
         shape = population.result.shape
         limits, whole = self.target.limits, tuple(Span(0, extent) for extent in shape)
         first = max(
             1, ceil(population.result.type.size * self._per_neuron(population) / limits["compartments"])
         )
         most = max(4 * self.target.cores, first)
-        found = best_tiling(shape, lambda box: self._demand(population, box), limits, most, first)
+        found = best_tiling(shape, lambda box: self._demand(population, box), limits, most, first, per_axon)
         if found is None:
             self._tell(
                 population, self._demand(population, whole), "it takes", f"however it is cut in up to {most}"

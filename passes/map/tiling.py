@@ -82,9 +82,14 @@ def middle_box(found: list[Box], splits: Ints) -> Box:
 
 
 def best_tiling(
-    shape: Ints, demand: DemandOf, limits: Mapping[str, int], most: int, first: int = 1
+    shape: Ints,
+    demand: DemandOf,
+    limits: Mapping[str, int],
+    most: int,
+    first: int = 1,
+    per_axon: float = 0.0,
 ) -> list[Box] | None:
-    """Find the tiling with the fewest boxes that all fit, and among those the least synapse traffic.
+    """Find the tiling whose boxes all fit and which costs least: boxes, and `per_axon` for each in-axon.
 
     Parameters
     ----------
@@ -98,25 +103,29 @@ def best_tiling(
         Largest number of boxes that is worth trying.
     first : int
         Number of boxes to begin with.
+    per_axon : float
+        What an in-axon costs the cores that send to it, in boxes. Among tilings of equal cost the one with the
+        fewest in-axons is taken.
 
     Returns
     -------
     list of Box or None
         None when no regular tiling of at most `most` boxes fits.
     """
+    best: tuple[float, int, list[Box]] | None = None
     for count in range(first, min(most, prod(shape)) + 1):
-        best: tuple[int, list[Box]] | None = None
+        if best is not None and count >= best[0]:
+            break
         for splits in tilings(shape, count):
             found = boxes(shape, splits)
-            cost = _cost(found, middle_box(found, splits), demand, limits)
-            if cost is not None and (best is None or cost < best[0]):
-                best = (cost, found)
-        if best is not None:
-            return best[1]
-    return None
+            axons = _in_axons(found, middle_box(found, splits), demand, limits)
+            cost = count + per_axon * (axons or 0)
+            if axons is not None and (best is None or (cost, axons) < best[:2]):
+                best = (cost, axons, found)
+    return None if best is None else best[2]
 
 
-def _cost(found: list[Box], middle: Box, demand: DemandOf, limits: Mapping[str, int]) -> int | None:
+def _in_axons(found: list[Box], middle: Box, demand: DemandOf, limits: Mapping[str, int]) -> int | None:
     """In-axons of all boxes of a tiling, None when one of them does not fit; the middle one is tried first."""
     cost = 0
     for box in [middle, *(box for box in found if box != middle)]:

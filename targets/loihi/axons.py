@@ -8,6 +8,7 @@ once for each 256 compartments that the base cannot reach.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -168,6 +169,7 @@ class Axis:
     patterns: tuple[tuple[tuple[int, int], ...], ...]
 
 
+@lru_cache(maxsize=4096)
 def _axis(extent: int, span: Span, stride: int, pad: int, kernel: int, dilation: int) -> Axis:
     """List, for each source coordinate, the pairs (target - first target, kernel position)."""
     target, position = np.meshgrid(np.arange(span.start, span.stop), np.arange(kernel), indexing="ij")
