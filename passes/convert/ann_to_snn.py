@@ -146,7 +146,7 @@ class _Conversion:
             self._problem("E0603", "the range of the input is not known", op, _CALIBRATE)
         scale = max(abs(op.low), abs(op.high)) or 1.0
         terms = [self._encoded(op, sign, scale) for sign in signs or [1]]
-        return _Expr(tuple(terms), np.zeros((1, *op.shape)), (op.loc,))
+        return _Expr(tuple(terms), np.zeros((1, *op.shape)), ())
 
     def _encoded(self, op: ann.Input, sign: int, scale: float) -> Term:
         """Bring in the positive or the negative part of the data."""
@@ -232,7 +232,7 @@ class _Conversion:
         if not self._carried(expr, op) or scale is None:
             return
         spikes = self._population(op.out, expr.terms, expr.const, scale, (*expr.locs, op.loc))
-        self.exprs[op.out] = _Expr((Term(Source(spikes, scale)),), np.zeros((1, *op.data.shape)), (op.loc,))
+        self.exprs[op.out] = _Expr((Term(Source(spikes, scale)),), np.zeros((1, *op.data.shape)), ())
 
     def _threshold(self, op: ann.Relu) -> Array | None:
         """The threshold of each channel, (C, 1, ...) or one for all, float64."""
