@@ -6,7 +6,7 @@ import io
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +17,12 @@ from nmc.ir.diagnostics import NmcError, fail
 MAX_BYTES = 4 << 30
 
 
-def read_npz(path: str | Path) -> dict[str, NDArray[Any]]:
+def read_npz(path: str | Path | BinaryIO) -> dict[str, NDArray[Any]]:
     """Read all arrays of an ``.npz`` file.
 
     Parameters
     ----------
-    path : str or Path
+    path : str, Path or binary file
         A ZIP of ``.npy`` members, compressed or not; pickled objects are refused.
 
     Raises

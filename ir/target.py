@@ -9,6 +9,7 @@ import importlib
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -42,14 +43,19 @@ class Demands(Protocol):
         """Which source neurons have synapses onto a box of the target: flat bool array."""
         ...
 
-    def incoming(self, module: Module, population: Op, box: Box, slot_base: int = 0) -> Demand:
-        """Resources of a box, from slot `slot_base` on, for its neurons and the synapses onto them."""
+    def incoming(
+        self, module: Module, population: Op, box: Box, slot_base: int = 0, structure: bool = False
+    ) -> Demand:
+        """Resources of a box, from slot `slot_base` on, for its neurons and the synapses onto them.
+
+        With `structure`, weights that are zero count as synapses (for telling how much is too much).
+        """
         ...
 
     def outgoing(
-        self, module: Module, population: Op, box: Box, targets: Sequence[tuple[str, Box]]
-    ) -> Demand:
-        """Resources that a box takes to send to the boxes (population name, box) of other populations."""
+        self, module: Module, population: Op, targets: Sequence[tuple[str, Box]]
+    ) -> Mapping[str, NDArray[np.int64]]:
+        """Resources that each neuron takes to send to the boxes (population name, box): arrays of its shape."""
         ...
 
     def shared(self, module: Module, population: Op) -> tuple[tuple[str, int], ...]:
@@ -122,8 +128,14 @@ def resolve(name: str) -> Target:
     return _load(name, {}, name)
 
 
+def package_of(name: str) -> str:
+    """The Python package of a target: a plug-in's (entry-point group ``nmc.targets``) or one of nmc's own."""
+    found = [entry.value for entry in entry_points(group="nmc.targets", name=name)]
+    return found[0] if found else f"nmc.targets.{name}"
+
+
 def _load(base: str, changes: Mapping[str, Any], where: str) -> Target:
-    module = f"nmc.targets.{base}.target"
+    module = f"{package_of(base)}.target"
     try:
         found = importlib.import_module(module)
     except ModuleNotFoundError as error:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import nmc
-from nmc.ir.diagnostics import fail
+from nmc.ir.diagnostics import NmcError, fail
 from nmc.ir.module import Module
 from nmc.ir.ops import snn
 from nmc.ir.target import resolve
 from nmc.passes.base import Pass
-from nmc.passes.manager import ManagerOptions, PipelineResult, run_pipeline
+from nmc.passes.manager import ManagerOptions, PipelineResult, check_levels, run_pipeline
 from nmc.program import Program, backend_of
 
 Stage = Callable[[str], None]
@@ -229,12 +229,16 @@ def compile_traced(
     options, manager = options or CompileOptions(), manager or ManagerOptions()
     tell = progress or (lambda stage: None)
     tell("read")
-    passes = pipeline_for(options)
     module = source if isinstance(source, Module) else load(source)
+    passes = pipeline_for(options)
+    if not options.passes:
+        passes = _from_level(passes, module.level)
+    if module.level == "snn" and module.attr("steps") is None:
+        module = module.with_attrs(steps=options.steps)
     result = run_pipeline(module, passes, replace(manager, on_pass=lambda name, *_: tell(name)))
     if result.module.level != "mapped":
         hint = "end the pipeline with the target's allocation"
-        raise fail("E0002", f"the pipeline ends at level {result.module.level}, not mapped", hint=hint)
+        raise fail("E0705", f"the pipeline ends at level {result.module.level}, not mapped", hint=hint)
     tell("emit")
     final = result.module.with_attrs(seed=options.seed, source_sha256=_source_hash(source))
     backend = backend_of(resolve(options.target).name)
@@ -243,6 +247,17 @@ def compile_traced(
     report = _report(final, options, backend, files)
     manifest = _manifest(source, options, passes, final)
     return Program.build(final, files, manifest, report, backend.places(final)), result
+
+
+def _from_level(passes: tuple[Pass, ...], level: str) -> tuple[Pass, ...]:
+    """The end of a pipeline that takes `level`; all of it when no end does."""
+    for start in range(len(passes)):
+        try:
+            check_levels(level, passes[start:])
+        except NmcError:
+            continue
+        return passes[start:]
+    return passes
 
 
 def compile(source: str | Path | Module, *, target: str = "loihi", **options: Any) -> Program:

@@ -20,6 +20,7 @@ from nmc.ir.diagnostics import NmcError, fail
 from nmc.ir.interp import Progress, Result
 from nmc.ir.module import Module
 from nmc.ir.npz import npz_bytes, read_npz
+from nmc.ir.target import package_of
 from nmc.ir.text.parser import parse
 from nmc.ir.text.sidefile import blobs
 from nmc.passes.data import fit_shape, scale_samples
@@ -108,12 +109,16 @@ class Program:
     @cached_property
     def map(self) -> dict[str, Any]:
         """Where every neuron lives, by population."""
-        return self._read_json("map.json")
+        from nmc.runtime.places import check_places
+
+        return check_places(self._read_json("map.json"))
 
     @cached_property
     def module(self) -> Module:
         """The final module, mapped level."""
-        arrays = read_npz(io.BytesIO(self._members.get("module.npz", b"")))  # type: ignore[arg-type]
+        if "module.npz" not in self._members:
+            raise fail("E0804", "module.npz is missing")
+        arrays = read_npz(io.BytesIO(self._members["module.npz"]))
         text = self._members.get("module.nmc", b"").decode("utf-8", "replace")
         return parse(text, arrays, file="module.nmc")
 
@@ -257,7 +262,7 @@ def backend_of(target: str) -> Any:
     if not target.isidentifier():
         raise fail("E0721", f"there is no target {target!r}")
     try:
-        return importlib.import_module(f"nmc.targets.{target}.backend")
+        return importlib.import_module(f"{package_of(target)}.backend")
     except ModuleNotFoundError:
         raise fail("E0721", f"there is no target {target!r}", hint="nmc targets lists them") from None
 
@@ -299,7 +304,7 @@ def _checked(members: dict[str, bytes], where: str) -> Program:
         manifest = json.loads(members.pop("manifest.json"))
         schema, hashes = manifest["schema"], dict(manifest["files"])
         _ = str(manifest["target"]), int(manifest["steps"])
-    except (KeyError, TypeError, ValueError, RecursionError):
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
         raise fail(
             "E0803", "not a compiled program: its manifest is missing or damaged", where=where
         ) from None

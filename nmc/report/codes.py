@@ -49,8 +49,7 @@ _CODES: dict[str, tuple[str, str]] = {
         "its suffix is wrong."),
     "E0002": ("a file cannot be read or written",
         "The operating system refused: the file or folder does not exist, is of the other sort, may not be read or "
-        "written, or the disk is full. The line with the arrow names the path. `nmc compile` also reports it for a "
-        "pipeline that does not end at the mapped level, because there is nothing to write then."),
+        "written, or the disk is full. The line with the arrow names the path."),
     "E0003": ("the demo lacks its network or data",
         "`nmc demo` knows the networks `digits-cnn` and `digits-mlp`, whose test data come with scikit-learn (`pip "
         "install 'nmc[demo]'`). For a network of your own, give labelled data with `--data FILE.npz`."),
@@ -276,6 +275,7 @@ _CODES: dict[str, tuple[str, str]] = {
     "E0614": ("bias too large for the latency",
         "A late population collects its bias while it waits, and that leaves the 23-bit membrane. Use a shorter "
         "network or a smaller bias."),
+    "E0618": ("no such weight width", "Loihi stores weights of 1, 2, 3, 4, 5, 6 or 8 bits (facts 1, WEIGHT_BITS)."),
     "E0615": ("decoder not available", "Loihi reads out potentials (`last`) or counts spikes (`count`), as the "
         "population's reset allows."),
     "E0616": ("current or delay that no core can give",
@@ -289,6 +289,8 @@ _CODES: dict[str, tuple[str, str]] = {
     "E0701": ("nothing to map", "The module names no target or has no populations of it: legalise it first."),
     "E0702": ("not placed", "The step needs the cores' places on the chip: run `place` first."),
     "E0703": ("not allocated", "The image needs axons and synapse memory: run the target's allocation first."),
+    "E0705": ("pipeline ends too early", "The pipeline does not end at the mapped level, so there is nothing to write "
+              "an image from. End it with the target's allocation pass (see `nmc compile --print-pipeline`)."),
     "E0704": ("wrong image module", "A module of level image is none that can be written as this target's image."),
     "E0710": ("population does not fit a core",
         "The neurons of a population, however it is cut into boxes, take more of a resource than one core has; exit "

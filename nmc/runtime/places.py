@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
+from math import prod
 from typing import Any
 
 from nmc.ir.diagnostics import fail
 
 _COMPARTMENT = re.compile(r"(?:core\s*)?(\d{1,9})\s*(?::|\s+cx\s*|,\s*cx\s*)\s*(\d{1,9})")
+_COLUMNS = ("core", "compartment", "receives")
 _NEURON = re.compile(r"(.+?)\[([\d,\s]+)\]")
 
 
@@ -38,6 +40,30 @@ def find_place(places: Mapping[str, Any], text: str) -> list[str]:
     near = get_close_matches(text, list(places), 1)
     hint = f"did you mean {near[0]}?" if near else f"populations: {', '.join(places)}"
     raise fail("E0807", f"there is no place {text!r}", hint=hint)
+
+
+def check_places(places: dict[str, Any]) -> dict[str, Any]:
+    """Give a map back when it is one: its bytes may come from anywhere.
+
+    Raises
+    ------
+    NmcError
+        E0804 when an entry is not what the compiler writes.
+    """
+    for name, entry in places.items():
+        columns = [entry.get(key) for key in ("shape", *_COLUMNS)] if isinstance(entry, dict) else [None]
+        if not all(
+            isinstance(column, list) and all(type(item) is int for item in column) for column in columns
+        ):
+            raise fail("E0804", f"map.json: the entry of {name[:80]!r} is damaged")
+        shape, *lists = (column for column in columns if column is not None)
+        if (
+            {prod(shape)} != {len(column) for column in lists}
+            or min(shape, default=0) < 0
+            or "source" not in entry
+        ):
+            raise fail("E0804", f"map.json: the lists of {name[:80]!r} do not have the length of its shape")
+    return places
 
 
 def _at(places: Mapping[str, Any], core: int, compartment: int) -> list[str]:

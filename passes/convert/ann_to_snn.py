@@ -62,6 +62,8 @@ class AnnToSnn(Pass, name="ann-to-snn", takes="ann", gives="snn"):
                 %2 = snn.if(%2.x, @2.bias) {v_init=0.5} : spikes<8x28x28>
     """
 
+    exact = False  # rates of a few steps stand for real numbers
+
     steps: int = 32
     encoder: Literal["constant", "rate"] = "constant"
     reset: Literal["subtract", "zero"] = "subtract"
@@ -144,7 +146,7 @@ class _Conversion:
             self._problem("E0603", "the range of the input is not known", op, _CALIBRATE)
         scale = max(abs(op.low), abs(op.high)) or 1.0
         terms = [self._encoded(op, sign, scale) for sign in signs or [1]]
-        return _Expr(tuple(terms), np.zeros((1, *op.shape)), (op.loc,))
+        return _Expr(tuple(terms), np.zeros((1, *op.shape)), ())
 
     def _encoded(self, op: ann.Input, sign: int, scale: float) -> Term:
         """Bring in the positive or the negative part of the data."""
@@ -190,7 +192,7 @@ class _Conversion:
         head, tail = Term(term.source, term.chain[: pools[-1] + 1]), term.chain[pools[-1] + 1 :]
         if not realisable(head):
             return None
-        scale = _relay_scale(head)
+        scale = _relay_scale(head, expr)
         key = (term.source.spikes.name, *(op.out for op in head.chain))
         if key not in self.relays:
             name = self._fresh(f"{head.chain[-1].out}.relay")
@@ -230,7 +232,7 @@ class _Conversion:
         if not self._carried(expr, op) or scale is None:
             return
         spikes = self._population(op.out, expr.terms, expr.const, scale, (*expr.locs, op.loc))
-        self.exprs[op.out] = _Expr((Term(Source(spikes, scale)),), np.zeros((1, *op.data.shape)), (op.loc,))
+        self.exprs[op.out] = _Expr((Term(Source(spikes, scale)),), np.zeros((1, *op.data.shape)), ())
 
     def _threshold(self, op: ann.Relu) -> Array | None:
         """The threshold of each channel, (C, 1, ...) or one for all, float64."""
@@ -291,17 +293,25 @@ def _wide(term: Term, op: Op) -> bool:
     return isinstance(op, ann.Conv | ann.Dense) and any(prod(item.kernel) > _WIDEST for item in pools)
 
 
-def _relay_scale(head: Term) -> Array:
-    """What a rate of one of a pooled population stands for: per channel while the channels are the source's."""
+def _relay_scale(head: Term, expr: _Expr) -> Array:
+    """What a rate of one of a pooled population stands for: per channel while the channels are the source's.
+
+    The threshold of the pooling bounds a part of the pooled sum only where no other part is negative.
+    """
     scale, rank = head.source.scale, len(head.shape)
     pool = head.chain[-1]
-    if isinstance(pool, ann.AvgPool) and pool.threshold is not None and (scale > 0).all():
+    positive = all(_is_average(term) for term in expr.terms) and (expr.const >= 0).all()
+    if isinstance(pool, ann.AvgPool) and pool.threshold is not None and positive:
         return np.asarray(pool.threshold.array(), np.float64)
     moved = any(not isinstance(op, ann.AvgPool) for op in head.chain)
     if not moved or scale.size == 1:
         return scale.reshape((1,) * rank) if scale.size == 1 else scale
     sign = np.sign(scale.reshape(-1)[0])
     return np.full((1,) * rank, sign * np.abs(scale).max())
+
+
+def _is_average(term: Term) -> bool:
+    return all(isinstance(op, _AVERAGING) for op in term.chain) and bool((term.source.scale > 0).all())
 
 
 def _followed(term: Term, op: Op) -> Term:

@@ -129,7 +129,7 @@ def _structured(term: Term) -> ConvMap | ScaleMap | None:
             if border is None:
                 return None
             continue
-        if border is not None and not isinstance(op, ann.Conv):
+        if border is not None and not isinstance(op, ann.Conv | ann.AvgPool):
             done, border = _bordered(done, border, shape), None
         done, border = _absorb(done, op, border, shape), None
         if done is None:
@@ -156,7 +156,7 @@ def _absorb(
             return _conv_of_scale(done, weight, op, border or (0,) * (2 * len(shape)), shape)
         return _conv_of_pool(done, weight, op, shape[1:]) if done is not None else None
     if isinstance(op, ann.AvgPool) and isinstance(done, ScaleMap):
-        return _pool_of_scale(done, op, shape)
+        return _pool_of_scale(done, op, border or (0,) * (2 * len(shape)), shape)
     return None
 
 
@@ -195,8 +195,15 @@ def _bordered(done: ConvMap | ScaleMap | None, border: Ints, shape: Ints) -> Con
     pads = (*border[1:rank], *border[rank + 1 :])
     if not border[0] and not border[rank]:
         return ConvMap(factor.reshape(-1, 1, *ones), ones, pads, shape[0])
-    placed = np.eye(shape[0] + border[0] + border[rank], shape[0], -border[0]) * factor
+    placed = _placed(factor, border)
     return ConvMap(placed.reshape(*placed.shape, *ones), ones, pads, 1)
+
+
+def _placed(factor: Array, border: Ints) -> Array:
+    """Matrix (C, C_in) that puts each scaled channel into its place among the channels of a border."""
+    before, after = border[0], border[len(border) // 2]
+    placed: Array = np.eye(len(factor) + before + after, len(factor), -before) * factor
+    return placed
 
 
 def _conv_of_scale(done: ScaleMap, weight: Array, op: ann.Conv, border: Ints, shape: Ints) -> ConvMap | None:
@@ -237,32 +244,42 @@ def _scale_inputs(weight: Array, factor: Array, groups: int) -> Array:
     return scaled
 
 
-def _pool_of_scale(done: ScaleMap, op: ann.AvgPool, shape: Ints) -> ConvMap | None:
-    divisors = np.maximum(op.divisors(), 1)
+def _pool_of_scale(done: ScaleMap, op: ann.AvgPool, border: Ints, shape: Ints) -> ConvMap | None:
+    rank, divisors = len(shape), np.maximum(op.divisors(), 1)
     factor = _channel_factor(done.weight, shape)
-    if factor is None or (divisors != divisors.flat[0]).any():
+    pads = _joined((*border[1:rank], *border[rank + 1 :]), op.pad)
+    if factor is None or pads is None or (divisors != divisors.flat[0]).any():
         return None
-    weight = _dilated(np.full((shape[0], 1, *op.kernel), 1.0 / float(divisors.flat[0])), op.dilation)
-    return ConvMap(_scale_inputs(weight, factor, shape[0]), op.stride, op.pad, shape[0])
+    window = _dilated(np.full((1, 1, *op.kernel), 1.0 / float(divisors.flat[0])), op.dilation)
+    if not border[0] and not border[rank]:
+        return ConvMap(window * factor.reshape(-1, *[1] * rank), op.stride, pads, shape[0])
+    placed = _placed(factor, border)
+    return ConvMap(window * placed.reshape(*placed.shape, *[1] * (rank - 1)), op.stride, pads, 1)
 
 
 def _conv_of_pool(done: ConvMap, weight: Array, op: ann.Conv, space: Ints) -> ConvMap | None:
-    """Fold a non-overlapping, unpadded pooling into the kernel that follows it."""
+    """Fold a non-overlapping, unpadded pooling (or a kernel of one element) into the kernel that follows it."""
     kernel = done.weight.shape[2:]
-    depthwise = done.groups == done.weight.shape[0] and done.weight.shape[1] == 1
-    flat = done.weight.reshape(done.weight.shape[0], -1)
-    uniform = depthwise and bool((flat == flat[:, :1]).all())
+    flat = done.weight.reshape(*done.weight.shape[:2], -1)
+    uniform = bool((flat == flat[:, :, :1]).all())
     if not uniform or kernel != done.stride or any(done.pad):
         return None
     covered = all(extent % step == 0 for extent, step in zip(space, done.stride, strict=True))
     if any(op.pad) and not covered:
         return None  # the border would fall on elements that the pooling drops
-    spread = _scale_inputs(weight, flat[:, 0], op.groups)
+    spread, groups = _through(weight, op.groups, flat[:, :, 0], done.groups)
     for axis, step in enumerate(done.stride):
         spread = np.repeat(spread, step, axis=2 + axis)
     stride = tuple(a * b for a, b in zip(op.stride, done.stride, strict=True))
     pad = tuple(a * b for a, b in zip(op.pad, done.stride * 2, strict=True))
-    return ConvMap(spread, stride, pad, op.groups)
+    return ConvMap(spread, stride, pad, groups)
+
+
+def _through(weight: Array, groups: int, mix: Array, mix_groups: int) -> tuple[Array, int]:
+    """A kernel behind a mixture of channels (C, C_in / mix_groups): the kernel for C_in channels and its groups."""
+    if mix_groups == len(mix) and mix.shape[1] == 1:
+        return _scale_inputs(weight, mix[:, 0], groups), groups
+    return np.einsum("oi...,ic->oc...", _ungrouped(weight, groups), _ungrouped(mix, mix_groups)), 1
 
 
 def _dilated(weight: Array, dilation: Ints) -> Array:

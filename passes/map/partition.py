@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
@@ -25,6 +25,10 @@ _REMEDIES = {
     "synapse_formats": "fewer projections onto one population",
     "compartments": "fewer neurons, or shorter delays",
 }
+
+
+#: What filling all out-axon words of a core is taken to cost, in cores, one after the other.
+_AXON_PRICES = (0.0, 0.5, 1.0, 2.0)
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,7 @@ class _Partitioner:
     tiles: dict[str, list[Box]] = field(default_factory=dict)
     problems: list[Diagnostic] = field(default_factory=list)
     parts: list[_Part] = field(default_factory=list)
+    fanout: dict[str, tuple[int, Mapping[str, Any]]] = field(default_factory=dict)
 
     def cut_populations(self) -> None:
         """Find the boxes of every population, targets first."""
@@ -83,24 +88,70 @@ class _Partitioner:
             raise fail("E0701", "the module has no populations of this target; legalise it first")
         for population in populations:
             self._check_smallest(population)
+        self._check_total(populations)
         if not self.problems:
-            for population in reversed(populations):
-                self._cut(population)
+            self._cut_all(populations)
         if not self.problems:
             self._check_outgoing(populations)
         if self.problems:
             raise DoesNotFit(self.problems)
 
-    def _demand(self, population: Op, box: Box) -> Demand:
-        targets = [(name, other) for name, found in self.tiles.items() for other in found]
-        demands = self.target.demands
-        incoming = demands.incoming(self.module, population, box)
-        return {**incoming, **demands.outgoing(self.module, population, box, targets)}
+    def _cut_all(self, populations: Sequence[Op]) -> None:
+        """Cut for few boxes; where that makes sources run out of out-axons, also price axons, and keep the best."""
+        found: list[dict[str, list[Box]]] = []
+        for price in _AXON_PRICES:
+            self.tiles, self.fanout = {}, {}
+            for population in reversed(populations):
+                self._cut(population, price / self.target.limits.get("out_axon_words", 1 << 30))
+            if self.problems:
+                return
+            found.append(self.tiles)
+            if all(len(self.tiles[op.out]) == self._fewest(op) for op in populations):
+                break
+        self.tiles = min(found, key=lambda tiles: sum(map(len, tiles.values())))
+        self.fanout = {}
+
+    def _fewest(self, population: Op) -> int:
+        """Boxes that the compartments alone ask for."""
+        neurons = population.result.type.size * self._per_neuron(population)
+        return max(1, ceil(neurons / self.target.limits["compartments"]))
+
+    def _demand(self, population: Op, box: Box, slot: int = 0) -> Demand:
+        incoming = self.target.demands.incoming(self.module, population, box, slot)
+        cut = tuple(span.slice() for span in box)
+        return {
+            **incoming,
+            **{name: int(each[cut].sum()) for name, each in self._outgoing(population).items()},
+        }
+
+    def _outgoing(self, population: Op) -> Mapping[str, Any]:
+        """What each neuron takes to reach the boxes known so far; counted again when there are more."""
+        known, found = self.fanout.get(population.out, (-1, {}))
+        if known != len(self.tiles):
+            targets = [(name, other) for name, tiles in self.tiles.items() for other in tiles]
+            found = self.target.demands.outgoing(self.module, population, targets)
+            self.fanout[population.out] = len(self.tiles), found
+        return found
 
     def _check_smallest(self, population: Op) -> None:
         box = smallest_box(population.result.shape)
-        demand = self.target.demands.incoming(self.module, population, box)
-        self._tell(population, demand, "one neuron alone takes", "on any split")
+        demands = self.target.demands
+        if excesses(demands.incoming(self.module, population, box), self.target.limits):
+            every = demands.incoming(self.module, population, box, structure=True)
+            self._tell(population, every, "one neuron alone takes", "on any split")
+
+    def _check_total(self, populations: Sequence[Op]) -> None:
+        """Refuse at once what takes more neurons than all cores have, however it is cut."""
+        limit = self.target.limits["compartments"]
+        takes = {op.out: op.result.type.size * self._per_neuron(op) for op in populations}
+        least = ceil(sum(takes.values()) / limit)
+        if least > self.target.cores:
+            per = ", ".join(f"%{name}: {-(-amount // limit)}" for name, amount in takes.items())
+            self.problems.append(self._too_many(f"at least {least}", per))
+
+    def _per_neuron(self, population: Op) -> int:
+        box = smallest_box(population.result.shape)
+        return self.target.demands.incoming(self.module, population, box)["compartments"]
 
     def _tell(self, population: Op, demand: Demand, who: str, rider: str) -> bool:
         over = excesses(demand, self.target.limits)
@@ -114,13 +165,14 @@ class _Partitioner:
             self.problems.append(Diagnostic("E0710", message, where=str(population.loc or ""), hint=hint))
         return bool(over)
 
-    def _cut(self, population: Op) -> None:
+    def _cut(self, population: Op, per_axon: float) -> None:
         shape = population.result.shape
         limits, whole = self.target.limits, tuple(Span(0, extent) for extent in shape)
-        per_box = self.target.demands.incoming(self.module, population, smallest_box(shape))["compartments"]
-        first = max(1, ceil(population.result.type.size * per_box / limits["compartments"]))
+        first = max(
+            1, ceil(population.result.type.size * self._per_neuron(population) / limits["compartments"])
+        )
         most = max(4 * self.target.cores, first)
-        found = best_tiling(shape, lambda box: self._demand(population, box), limits, most, first)
+        found = best_tiling(shape, lambda box: self._demand(population, box), limits, most, first, per_axon)
         if found is None:
             self._tell(
                 population, self._demand(population, whole), "it takes", f"however it is cut in up to {most}"
@@ -150,16 +202,12 @@ class _Partitioner:
                 cores[core] = (self._sum(cores[core][0], population, box), shared)
                 self.parts.append(_Part(population.out, box, core, slot))
         if len(cores) > self.target.cores:
-            raise DoesNotFit(self._too_many(len(cores)))
+            per = ", ".join(f"%{name}: {len(found)}" for name, found in reversed(self.tiles.items()))
+            raise DoesNotFit(self._too_many(str(len(cores)), per))
         return [demand for demand, _ in cores]
 
     def _sum(self, used: Mapping[str, int], population: Op, box: Box) -> dict[str, int]:
-        targets = [(name, other) for name, found in self.tiles.items() for other in found]
-        demands, slot = self.target.demands, used.get("compartments", 0)
-        more = {
-            **demands.incoming(self.module, population, box, slot),
-            **demands.outgoing(self.module, population, box, targets),
-        }
+        more = self._demand(population, box, used.get("compartments", 0))
         largest = self.target.combined_by_max
         names = dict.fromkeys([*used, *more])
         return {
@@ -170,18 +218,16 @@ class _Partitioner:
         }
 
     def _fitting(self, cores: Any, population: Op, box: Box, shared: Any) -> int | None:
+        needed = self._demand(population, box)["compartments"]
         for index, (used, registers) in enumerate(cores):
             room = self.target.limits["compartments"] - used["compartments"]
-            fits = registers == shared and room >= 1
+            fits = registers == shared and room >= needed
             if fits and not excesses(self._sum(used, population, box), self.target.limits):
                 return index
         return None
 
-    def _too_many(self, needed: int) -> Diagnostic:
-        per = [f"%{name}: {len(found)}" for name, found in self.tiles.items()]
-        message = (
-            f"the network takes {needed} of {self.target.cores} cores ({', '.join(reversed(per))} boxes)"
-        )
+    def _too_many(self, needed: str, boxes: str) -> Diagnostic:
+        message = f"the network takes {needed} of {self.target.cores} cores ({boxes} boxes)"
         hint = f'make layers smaller, or allow more chips (a TOML file with base = "{self.target.name}" and chips = 2)'
         return Diagnostic("E0711", message, hint=hint)
 

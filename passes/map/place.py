@@ -118,7 +118,7 @@ def traffic(module: Module, target: Target, spikes: Mapping[str, Array]) -> Traf
     np.fill_diagonal(between, 0)
     factor = min(_SCALE / max(between.max(initial=0.0), 1.0), 1000.0)
     rounded = {part: {core: round(count) for core, count in row.items()} for part, row in sent.items()}
-    return Traffic(np.rint(between * factor).astype(np.int64), factor, rounded)
+    return Traffic(np.rint(between * factor).astype(np.int64), float(factor), rounded)
 
 
 def _distances(target: Target, mesh_distance: Any) -> NDArray[np.int64]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
-from math import ceil, prod
+from math import prod
 
 from nmc.ir.op import Span
 from nmc.ir.target import Box, Demand
@@ -82,9 +82,14 @@ def middle_box(found: list[Box], splits: Ints) -> Box:
 
 
 def best_tiling(
-    shape: Ints, demand: DemandOf, limits: Mapping[str, int], most: int, first: int = 1
+    shape: Ints,
+    demand: DemandOf,
+    limits: Mapping[str, int],
+    most: int,
+    first: int = 1,
+    per_axon: float = 0.0,
 ) -> list[Box] | None:
-    """Find the tiling with the fewest boxes that all fit, and among those the least synapse traffic.
+    """Find the tiling whose boxes all fit and which costs least: boxes, and `per_axon` for each in-axon.
 
     Parameters
     ----------
@@ -98,35 +103,34 @@ def best_tiling(
         Largest number of boxes that is worth trying.
     first : int
         Number of boxes to begin with.
+    per_axon : float
+        What an in-axon costs the cores that send to it, in boxes. Among tilings of equal cost the one with the
+        fewest in-axons is taken.
 
     Returns
     -------
     list of Box or None
         None when no regular tiling of at most `most` boxes fits.
     """
-    count = first
-    while count <= min(most, prod(shape)):
-        best: tuple[int, list[Box]] | None = None
-        closest = float("inf")
+    best: tuple[float, int, list[Box]] | None = None
+    for count in range(first, min(most, prod(shape)) + 1):
+        if best is not None and count >= best[0]:
+            break
         for splits in tilings(shape, count):
             found = boxes(shape, splits)
-            over, cost = _try(found, middle_box(found, splits), demand, limits)
-            closest = min(closest, over)
-            if over <= 1 and (best is None or cost < best[0]):
-                best = (cost, found)
-        if best is not None:
-            return best[1]
-        count = max(count + 1, ceil(count * min(closest, 4.0) ** 0.5) if closest < float("inf") else 0)
-    return None
+            axons = _in_axons(found, middle_box(found, splits), demand, limits)
+            cost = count + per_axon * (axons or 0)
+            if axons is not None and (best is None or (cost, axons) < best[:2]):
+                best = (cost, axons, found)
+    return None if best is None else best[2]
 
 
-def _try(found: list[Box], middle: Box, demand: DemandOf, limits: Mapping[str, int]) -> tuple[float, int]:
-    """Worst excess ratio over the boxes of a tiling (1 or less: all fit), and their in-axons."""
+def _in_axons(found: list[Box], middle: Box, demand: DemandOf, limits: Mapping[str, int]) -> int | None:
+    """In-axons of all boxes of a tiling, None when one of them does not fit; the middle one is tried first."""
     cost = 0
     for box in [middle, *(box for box in found if box != middle)]:
         needed = demand(box)
-        over = excesses(needed, limits)
-        if over:
-            return over[0].ratio, 0
+        if excesses(needed, limits):
+            return None
         cost += needed.get("in_axons", 0)
-    return 1.0, cost
+    return cost

@@ -31,8 +31,10 @@ class Calibrate(Pass, name="calibrate", takes="ann"):
 
     ``mse`` takes the threshold that minimises the squared error of rates of `levels` steps (Deng and Gu 2021
     shift and clip the same way), ``max`` the largest activation seen, ``percentile`` the 99.9th (Rueckauer 2017).
-    Also notes the range of the inputs. The thresholds are rounded to 12 significant bits, so that the last bits of
-    a floating-point sum on another machine do not change them.
+    A channel below `floor` times the median of the layer's thresholds gets that. Poolings get thresholds too, for
+    the case that a population must stand there. Also notes the range of the inputs and of the outputs. The
+    thresholds are rounded to 12 significant bits, so that the last bits of a floating-point sum on another machine
+    do not change them.
 
         before: %2 = ann.relu(%1) : f32<8x14x14>
         after:  %2 = ann.relu(%1, @2.threshold) : f32<8x14x14>
@@ -80,7 +82,7 @@ class Calibrate(Pass, name="calibrate", takes="ann"):
         problems = [
             Diagnostic("E0404", "the activations are not finite", where=str(module.producers[name].loc or f"%{name}"))
             for name, seen in ranges.items()
-            if not np.isfinite(seen.highest).all()
+            if not (np.isfinite(seen.highest).all() and np.isfinite(seen.largest))
         ]  # fmt: skip
         if problems:
             raise NmcError(problems)

@@ -8,6 +8,7 @@ once for each 256 compartments that the base cannot reach.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -23,7 +24,7 @@ from nmc.targets.loihi.synapses import MAX_RUN, SynFormat, words_needed
 Array = NDArray[Any]
 Ints = NDArray[np.int64]
 Box = tuple[Span, ...]
-_BASE = 256
+BASE = 256
 
 
 @dataclass(frozen=True)
@@ -91,12 +92,12 @@ def axon_lists(op: Op, box: Box, per_neuron: int, slot_base: int, injected: bool
     """
     raw = _raw_lists(op, box)
     start = slot_base + per_neuron * raw.first
-    base, block = start % _BASE, start // _BASE
+    base, block = start % BASE, start // BASE
     pairs = raw.key * (1 + block.max(initial=0)) + block
     unique, position, list_of = np.unique(pairs, return_index=True, return_inverse=True)
-    shift = block[position] * (_BASE // per_neuron)
+    shift = block[position] * (BASE // per_neuron)
     offsets, idx, mantissa = _take(raw, raw.key[position], shift)
-    delay = _delay_field(op, injected)
+    delay = delay_field(op, injected)
     fmt, kept = _choose_format(op, idx, mantissa, offsets, per_neuron, delay)
     if kept is not None:
         offsets, idx, mantissa = _filtered(offsets, idx, mantissa, kept)
@@ -114,7 +115,8 @@ def source_mask(op: Op, box: Box, size: int) -> NDArray[np.bool_]:
     return mask
 
 
-def _delay_field(op: Op, injected: bool) -> int:
+def delay_field(op: Op, injected: bool) -> int:
+    """Delay field of a projection: a spike that a core sends is a step late anyway."""
     return op.delay - (0 if injected else 1) if isinstance(op, loihi.SynapseOp) else 0
 
 
@@ -159,7 +161,7 @@ def _diagonal_lists(weight: Array, shape: tuple[int, ...], box: Box) -> _Raw:
 
 
 @dataclass(frozen=True)
-class _Axis:
+class Axis:
     """How the coordinates of one source axis see the box: pattern and first target of each, -1 for none."""
 
     pattern: Ints
@@ -167,7 +169,8 @@ class _Axis:
     patterns: tuple[tuple[tuple[int, int], ...], ...]
 
 
-def _axis(extent: int, span: Span, stride: int, pad: int, kernel: int, dilation: int) -> _Axis:
+@lru_cache(maxsize=4096)
+def _axis(extent: int, span: Span, stride: int, pad: int, kernel: int, dilation: int) -> Axis:
     """List, for each source coordinate, the pairs (target - first target, kernel position)."""
     target, position = np.meshgrid(np.arange(span.start, span.stop), np.arange(kernel), indexing="ij")
     source = target * stride - pad + position * dilation
@@ -180,18 +183,23 @@ def _axis(extent: int, span: Span, stride: int, pad: int, kernel: int, dilation:
             first[coordinate] = hits[0] - span.start
             pairs = tuple(zip((hits - hits[0]).tolist(), where.tolist(), strict=True))
             pattern[coordinate] = known.setdefault(pairs, len(known))
-    return _Axis(pattern, first, tuple(known))
+    return Axis(pattern, first, tuple(known))
+
+
+def conv_axes(op: loihi.Conv, box: Box) -> list[Axis]:
+    """How rows and columns of the source see the box; a line is an image of one row."""
+    shape = op.spikes.shape
+    axes = [
+        _axis(shape[1 + a], box[1 + a], op.stride[a], op.pad[a], op.weight.shape[2 + a], op.dilation[a])
+        for a in range(len(op.stride))
+    ]
+    flat = Axis(np.zeros(1, np.int64), np.zeros(1, np.int64), (((0, 0),),))
+    return axes if len(axes) == 2 else [flat, *axes]
 
 
 def _conv_lists(op: loihi.Conv, box: Box) -> _Raw:
-    shape, half = op.spikes.shape, len(op.stride)
-    axes = [
-        _axis(shape[1 + a], box[1 + a], op.stride[a], op.pad[a], op.weight.shape[2 + a], op.dilation[a])
-        for a in range(half)
-    ]
-    if half == 1:  # an axis of extent one in front makes a line an image
-        axes.insert(0, _Axis(np.zeros(1, np.int64), np.zeros(1, np.int64), (((0, 0),),)))
-    low, high = _channel_ranges(op, box[0])
+    shape, axes = op.spikes.shape, conv_axes(op, box)
+    low, high = channel_ranges(op, box[0])
     width, channels = len(box[-1]), len(box[0])
     grid = np.meshgrid(np.arange(shape[0]), axes[0].pattern, axes[1].pattern, indexing="ij")
     firsts = np.meshgrid(low - box[0].start, axes[0].first, axes[1].first, indexing="ij")
@@ -204,7 +212,7 @@ def _conv_lists(op: loihi.Conv, box: Box) -> _Raw:
     return _Raw(np.flatnonzero(alive), first, key.reshape(-1), *lists)
 
 
-def _channel_ranges(op: loihi.Conv, span: Span) -> tuple[Ints, Ints]:
+def channel_ranges(op: loihi.Conv, span: Span) -> tuple[Ints, Ints]:
     """Output channels of the box that each input channel reaches: [low, high)."""
     inputs = op.weight.shape[1]
     outputs = op.weight.shape[0] // op.groups
@@ -215,7 +223,7 @@ def _channel_ranges(op: loihi.Conv, span: Span) -> tuple[Ints, Ints]:
 def _expand(
     op: loihi.Conv,
     box: Box,
-    axes: list[_Axis],
+    axes: list[Axis],
     channel: Ints,
     row: Ints,
     column: Ints,
@@ -277,26 +285,31 @@ def _entries(offsets: Ints, idx: Ints, fmt: SynFormat) -> Ints:
     return entries
 
 
-def _choose_format(
-    op: Op, idx: Ints, mantissa: Ints, offsets: Ints, per_neuron: int, delay: int
-) -> tuple[SynFormat, NDArray[np.bool_] | None]:
-    """Take the smaller of the two codings; the sparse one leaves out zero weights."""
-    highest = int(idx.max(initial=0))
-    idx_bits = next(bits for bits in INDEX_BITS[1:] if highest < 1 << bits)
-    dly_bits = next(bits for bits in DELAY_BITS if delay < 1 << bits)
+def format_of(op: Op, highest: int, per_neuron: int, delay: int, compression: int) -> SynFormat:
+    """The format of a projection's synapses with indices up to `highest`, in one of the two codings."""
     bits, exp, fanout = 8, 0, 3
     if isinstance(op, loihi.SynapseOp):
         bits, exp, fanout = op.bits, op.exp, loihi.FANOUT[op.sign]
     elif isinstance(op, loihi.Lif):
         exp = op.reset_exp
+    return SynFormat(
+        wgt_bits=bits,
+        idx_bits=next(width for width in INDEX_BITS[1:] if highest < 1 << width or width == INDEX_BITS[-1]),
+        dly_bits=next(width for width in DELAY_BITS if delay < 1 << width),
+        wgt_exp=exp,
+        compression=compression,
+        fanout_type=fanout,
+        cidx_mult=per_neuron - 1,
+    )
 
-    def made(compression: int) -> SynFormat:
-        return SynFormat(
-            wgt_bits=bits, idx_bits=idx_bits, dly_bits=dly_bits, wgt_exp=exp, compression=compression,
-            fanout_type=fanout, cidx_mult=per_neuron - 1,
-        )  # fmt: skip
 
-    dense, sparse = made(DENSE), made(SPARSE)
+def _choose_format(
+    op: Op, idx: Ints, mantissa: Ints, offsets: Ints, per_neuron: int, delay: int
+) -> tuple[SynFormat, NDArray[np.bool_] | None]:
+    """Take the smaller of the two codings; the sparse one leaves out zero weights."""
+    highest = int(idx.max(initial=0))
+    dense = format_of(op, highest, per_neuron, delay, DENSE)
+    sparse = format_of(op, highest, per_neuron, delay, SPARSE)
     kept = mantissa != 0
     thin = _filtered(offsets, idx, mantissa, kept)
     dense_words = words_needed(_entries(offsets, idx, dense), np.diff(offsets), dense).sum()

@@ -28,6 +28,8 @@ from nmc.targets.loihi.layout import InputMap, LoihiImage
 Array = NDArray[Any]
 IMAGE = "loihi.nmcl"
 ENGINES = ("functional",)
+#: More steps a sample only run when the caller asks for them: an image may come from anywhere.
+MAX_STEPS = 1 << 20
 
 
 def emit(module: Module) -> dict[str, bytes]:
@@ -96,6 +98,11 @@ class Runner:
             Outputs are floats in the network's own range; the counts are for all samples together.
         """
         count = self.image.header.steps if steps is None else steps
+        if steps is None and count > MAX_STEPS:
+            hint = "say how many steps you want"
+            raise fail(
+                "E0401", f"the image asks for {count:,} steps a sample, more than {MAX_STEPS:,}", hint=hint
+            )
         total = min((len(item) for item in data.values()), default=1)
         outputs: list[dict[str, Array]] = []
         traces: list[dict[str, Array]] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,13 @@ from nmc.ir.op import Op, Span
 from nmc.ir.target import Box, Demand
 from nmc.targets.loihi import ops as loihi
 from nmc.targets.loihi.axons import axon_lists, source_mask
+from nmc.targets.loihi.counts import Counts, axon_counts
 
 Array = NDArray[Any]
+
+
+#: From this share of zero weights on, lists are made to be counted; below it, the structure is counted.
+_THIN = 0.05
 
 
 class LoihiDemands:
@@ -25,6 +30,8 @@ class LoihiDemands:
     def __init__(self, words_per_out_axon: int) -> None:
         self._entry_words = words_per_out_axon
         self._masks: dict[tuple[str, Box], NDArray[np.bool_]] = {}
+        self._incoming: dict[tuple[str, Box, int, bool], Demand] = {}
+        self._zeros: dict[str, float] = {}
 
     def populations(self, module: Module) -> Sequence[loihi.Lif]:
         """All populations that live on cores.
@@ -58,8 +65,16 @@ class LoihiDemands:
             self._masks[key] = source_mask(via, box, size)
         return self._masks[key]
 
-    def incoming(self, module: Module, population: Op, box: Box, slot_base: int = 0) -> Demand:
+    def incoming(
+        self, module: Module, population: Op, box: Box, slot_base: int = 0, structure: bool = False
+    ) -> Demand:
         """Compartments, in-axons, synapse words, formats and profiles of a box."""
+        key = (population.out, box, slot_base, structure)
+        if key not in self._incoming:
+            self._incoming[key] = self._count(module, population, box, slot_base, structure)
+        return self._incoming[key]
+
+    def _count(self, module: Module, population: Op, box: Box, slot_base: int, structure: bool) -> Demand:
         assert isinstance(population, loihi.Lif)
         size = int(np.prod([len(span) for span in box]))
         total: Counter[str] = Counter(
@@ -71,22 +86,30 @@ class LoihiDemands:
         longest = 0
         for via in self.projections(module, population):
             injected = isinstance(self.source_of(module, via), loihi.Input)
-            lists = axon_lists(via, box, population.compartments, slot_base, injected)
-            total.update(in_axons=len(lists.source), synapse_words=int(lists.words.sum()), synapse_formats=1)
-            longest = max(longest, int(lists.words.max(initial=0)))
+            found = axon_counts(via, box, population.compartments, slot_base, injected)
+            if not structure and self._thin(via):
+                lists = axon_lists(via, box, population.compartments, slot_base, injected)
+                words = int(lists.words.sum()), int(lists.words.max(initial=0))
+                found = Counts(len(lists.source), *words)
+            total.update(in_axons=found.axons, synapse_words=found.words, synapse_formats=1)
+            longest = max(longest, found.longest)
         return {**total, "words_per_axon": longest}
 
+    def _thin(self, via: Op) -> bool:
+        """Whether enough weights are zero that counting by structure would be far off."""
+        if via.out not in self._zeros:
+            zeros = float((via.mantissas == 0).mean()) if isinstance(via, loihi.SynapseOp) else 0.0
+            self._zeros[via.out] = zeros
+        return self._zeros[via.out] > _THIN
+
     def outgoing(
-        self, module: Module, population: Op, box: Box, targets: Sequence[tuple[str, Box]]
-    ) -> Demand:
-        """Out-axon words of a box towards the given boxes (its own reset included)."""
-        cut = tuple(span.slice() for span in box)
-        shape = population.result.shape
-        entries = 0
+        self, module: Module, population: Op, targets: Sequence[tuple[str, Box]]
+    ) -> Mapping[str, NDArray[np.int64]]:
+        """Out-axon words of each neuron towards the given boxes (its own reset included)."""
+        assert isinstance(population, loihi.Lif)
+        entries = np.full(population.shape, int(population.reset == "soft"), np.int64)
         for via, target_box in self._paths(module, population, targets):
-            entries += int(self.sources(module, via, target_box).reshape(shape)[cut].sum())
-        if isinstance(population, loihi.Lif) and population.reset == "soft":
-            entries += int(np.prod([len(span) for span in box]))
+            entries += self.sources(module, via, target_box).reshape(population.shape)
         return {"out_axon_words": entries * self._entry_words}
 
     def _paths(
@@ -120,19 +143,27 @@ def _unlawful(module: Module, population: loihi.Lif) -> Iterator[Diagnostic]:
     where = str(population.loc or f"%{population.out}")
     drive = population.drive and module.producers[population.drive.name]
     if drive and not (isinstance(drive, loihi.Input) and drive.kind == "bias"):
-        yield Diagnostic("E0616", f"%{population.out} is driven by %{drive.out}, no bias of the host", where=where)
+        yield Diagnostic(
+            "E0616", f"%{population.out} is driven by %{drive.out}, no bias of the host", where=where
+        )
     for value in population.current:
         via = module.producers[value.name]
         if not isinstance(via, loihi.SynapseOp):
-            yield Diagnostic("E0616", f"%{value.name} is a current of %{population.out}, no projection", where=where)
+            yield Diagnostic(
+                "E0616", f"%{value.name} is a current of %{population.out}, no projection", where=where
+            )
             continue
         source = module.producers[via.spikes.name]
         least, most = (0, loihi.MAX_DELAY) if isinstance(source, loihi.Input) else (1, loihi.MAX_DELAY + 1)
         if not isinstance(source, loihi.Input | loihi.Lif):
-            yield Diagnostic("E0616", f"%{via.out} takes spikes of {source.name}, not on the chip", where=where)
+            yield Diagnostic(
+                "E0616", f"%{via.out} takes spikes of {source.name}, not on the chip", where=where
+            )
         elif not least <= via.delay <= most:
             message = f"%{via.out} has a delay of {via.delay}, Loihi {least}..{most} from %{source.out}"
-            yield Diagnostic("E0616", message, where=where, hint="retime gives every projection a lawful delay")
+            yield Diagnostic(
+                "E0616", message, where=where, hint="retime gives every projection a lawful delay"
+            )
 
 
 def offset_for(decay: int, usual: int) -> int:

@@ -84,7 +84,9 @@ def _compat(module: Module) -> Compat:
     """The rule set of all ops; an image has one."""
     compats = sorted({op.compat for op in module.ops if isinstance(op, loihi.Lif | loihi.SynapseOp)})
     if len(compats) > 1:
-        raise fail("E0617", f"ops with different compat rules ({', '.join(compats)}); an image has one rule set")
+        raise fail(
+            "E0617", f"ops with different compat rules ({', '.join(compats)}); an image has one rule set"
+        )
     return compats[0] if compats else "nmc"
 
 

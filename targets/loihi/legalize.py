@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmc.ir.const import Const
-from nmc.ir.diagnostics import Diagnostic, NmcError
+from nmc.ir.diagnostics import Diagnostic, NmcError, fail
 from nmc.ir.loc import Loc, fuse
 from nmc.ir.module import Module
 from nmc.ir.op import Op, Value
 from nmc.ir.ops import snn
 from nmc.passes.base import Pass
 from nmc.targets.loihi import ops as loihi
+from nmc.targets.loihi.layout import WEIGHT_BITS
 from nmc.targets.loihi.ops import BIAS_LIMIT
 from nmc.targets.loihi.quantize import (
     Q_LIMIT,
@@ -56,6 +57,9 @@ class Legalize(Pass, name="loihi-legalize", takes="snn"):
 
     def run(self, module: Module) -> Module:
         """Legalise, or tell everything that Loihi cannot do."""
+        if self.bits not in WEIGHT_BITS[1:]:
+            legal = ", ".join(map(str, WEIGHT_BITS[1:]))
+            raise fail("E0618", f"Loihi has no weights of {self.bits} bits", hint=f"bits may be {legal}")
         work = _Legalization(module, self)
         for op in module.ops:
             work.legalize(op)
@@ -107,7 +111,9 @@ class _Legalization:
     def _const(self, name: str, data: Array) -> Const:
         """A constant whose name stands for nothing else: layers that shared weights may round them differently."""
         names = itertools.chain([name], (f"{name}.{number}" for number in itertools.count(2)))
-        const = next(item for item in (Const(free, data) for free in names) if self.consts.get(item.name, item) == item)
+        const = next(
+            item for item in (Const(free, data) for free in names) if self.consts.get(item.name, item) == item
+        )
         return self.consts.setdefault(const.name, const)
 
     def _spike_input(self, op: snn.Input) -> None:
@@ -179,7 +185,9 @@ class _Legalization:
         extra, limit = 1.0 + _gate_bound(op, bias), float(Q_LIMIT)  # a soft reset and a gate
         if isinstance(op, snn.Integrator):
             extra = 0.0 if bias is None else float(np.abs(bias).max())
-            limit = V_LIMIT / max(self.module.attr("steps", 32), 1) * _headroom(op, reach(projections) + extra)
+            limit = (
+                V_LIMIT / max(self.module.attr("steps", 32), 1) * _headroom(op, reach(projections) + extra)
+            )
         ceiling = limit
         for _ in range(20):
             unit = choose_unit(projections, bias, extra, ceiling, self.options.bits)
@@ -193,8 +201,12 @@ class _Legalization:
                 "E0613", message, op, "fewer or smaller weights a neuron: prune, pool, or regularise"
             )
         elif _vanish(projections, unit, self.options.bits):
-            message = f"at {unit.size:,} a threshold, the most that cannot overflow, all its weights round to zero"
-            self._refuse("E0613", message, op, "fewer weights a neuron: prune, pool, or calibrate with sample data")
+            message = (
+                f"at {unit.size:,} a threshold, the most that cannot overflow, all its weights round to zero"
+            )
+            self._refuse(
+                "E0613", message, op, "fewer weights a neuron: prune, pool, or calibrate with sample data"
+            )
             return None
         return unit
 
@@ -301,7 +313,9 @@ def _gate_bound(op: snn.NeuronOp, bias: Array | None) -> float:
     """Weight of the gate, in thresholds, at most (its mantissa has 8 bits, rounded up)."""
     if bias is None or op.start == 0 or not isinstance(op, snn.If):
         return 0.0
-    return max(0.0, float((op.v_init / op.threshold - (op.start - 1) * bias).max()) - 1.0) * (1 + 1 / 127) + 0.02
+    return (
+        max(0.0, float((op.v_init / op.threshold - (op.start - 1) * bias).max()) - 1.0) * (1 + 1 / 127) + 0.02
+    )
 
 
 def _synapses(

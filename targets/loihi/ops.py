@@ -177,7 +177,10 @@ class Conv(SynapseOp, name="loihi.conv", levels=_LEVELS):
 
     def infer(self) -> Type:
         """Channels of the kernel, extents of the windows."""
-        require(len(self.stride) in (1, 2), f"a convolution over {len(self.stride)} axes; Loihi's lists know 1 and 2")
+        require(
+            len(self.stride) in (1, 2),
+            f"a convolution over {len(self.stride)} axes; Loihi's lists know 1 and 2",
+        )
         args = (self.stride, self.pad, self.dilation, self.groups)
         return Type("current", kernels.conv_shape(self.spikes.shape, self.weight.shape, *args))
 

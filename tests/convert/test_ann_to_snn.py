@@ -168,6 +168,22 @@ def relayed_concat_pool() -> Case:
     return net.module(net.dense(net.relu(net.conv(padded, 2, 3, 3)), 3)), net.samples()
 
 
+def mixed_pool() -> Case:
+    """The mean of a difference says nothing about the mean of its parts."""
+    net = Build(2, 6, 6)
+    negative = net.add(
+        ann.Affine, net.x, scale=Const("minus", np.full((), -0.9)), offset=Const("off", np.zeros(()))
+    )
+    sums = [net.pool(net.add(ann.Add, net.relu(net.x), negative), 6), net.pool(net.x, 6)]
+    return net.module(net.dense(net.relu(net.dense(net.add(ann.Add, *sums), 4)), 3)), net.samples()
+
+
+def wide_pool() -> Case:
+    net = Build(2, 8, 8)
+    pooled = net.pool(net.relu(net.conv(net.x, 3, 1, 1)), 4)
+    return net.module(net.dense(net.relu(net.conv(pooled, 2, 2, 2)), 3)), net.samples()
+
+
 def uneven_bias() -> Case:
     net = Build(1, 5, 5)
     first = net.conv(net.conv(net.x, 2, 3, 3, pad=SAME), 2, 3, 3, pad=SAME)
@@ -182,14 +198,14 @@ def linear_only() -> Case:
 RELAYED = (relayed_pool, relayed_concat_pool)
 CASES = (
     residual_identity, residual_projection, inception, dense_block, relu6, signed_input, two_branches, separable,
-    one_dimension, ends_in_relu, uneven_bias, linear_only, *RELAYED,
+    one_dimension, ends_in_relu, uneven_bias, linear_only, mixed_pool, wide_pool, *RELAYED,
 )  # fmt: skip
 
 
 @pytest.fixture(params=CASES, ids=lambda case: case.__name__)
 def case(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Case:
     if request.param in RELAYED:
-        monkeypatch.setattr(linear, "MAX_MATRIX", 1000)
+        monkeypatch.setattr(linear, "MAX_MATRIX", 100)
     made: Case = request.param()
     return made
 
@@ -283,13 +299,13 @@ def names(module: Module, kind: type[Op]) -> list[str]:
 
 
 def test_pooling_that_no_kernel_takes_in_gets_one_relay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linear, "MAX_MATRIX", 1000)
+    monkeypatch.setattr(linear, "MAX_MATRIX", 100)
     module = converted(*relayed_pool())
     assert [name for name in names(module, snn.If) if name.endswith(".relay")] == ["v3.relay"]
 
 
 def test_pooled_sum_that_may_be_negative_gets_no_relay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linear, "MAX_MATRIX", 1000)
+    monkeypatch.setattr(linear, "MAX_MATRIX", 100)
     net = Build(2, 8, 8)
     pooled = net.pool(net.conv(net.x, 3, 3, 3), 3, 1)
     module = net.module(net.dense(net.relu(net.conv(pooled, 2, 3, 3)), 3))

@@ -147,7 +147,8 @@ def recount(image: LoihiImage) -> dict[int, dict[str, int]]:
             "out_axon_words": int(ptr["count"].sum()),
             "cx_profiles": len(np.unique(mine["cx_profile"][np.flatnonzero(active)])),
             "vth_profiles": len(np.unique(mine["vth_profile"][np.flatnonzero(active)])),
-            "accumulators": int(active.sum()) << int(unpack("core_cfg", core.tables["core_cfg"])["delay_bits"][0]),
+            "accumulators": int(active.sum())
+            << int(unpack("core_cfg", core.tables["core_cfg"])["delay_bits"][0]),
         }
     return found
 
@@ -186,9 +187,15 @@ def _paths(senders: Array, axons: InAxons, synapses: Synapses) -> Array:
     row = axons.first_row[senders[:, 3]]
     count = np.diff(synapses.indptr)[row]
     own = np.repeat(np.arange(len(senders)), count)
-    at = np.arange(len(own)) - np.repeat(np.cumsum(count) - count, count) + np.repeat(synapses.indptr[row], count)
+    at = (
+        np.arange(len(own))
+        - np.repeat(np.cumsum(count) - count, count)
+        + np.repeat(synapses.indptr[row], count)
+    )
     mantissa, exponent = synapses.mantissa[at], synapses.exponent[at]
-    scaled = np.where(exponent >= 0, mantissa << np.maximum(exponent, 0), mantissa >> np.maximum(-exponent, 0))
+    scaled = np.where(
+        exponent >= 0, mantissa << np.maximum(exponent, 0), mantissa >> np.maximum(-exponent, 0)
+    )
     steps = synapses.delay[at] + (senders[own, 0] >= 0)
     return np.stack([*senders[own, :3].T, synapses.cx[at], steps, scaled << 6], axis=1)
 
@@ -232,7 +239,9 @@ def assert_every_synapse_once(chain: Chain) -> int:
                 ends = [np.full(len(pre), -1 - inputs.index(source)), pre]
             delay = np.full(len(pre), getattr(via, "delay", 1))
             place = pops[target.out]
-            expected.append(np.stack([*ends, place.core[post], place.vcx[post], delay, matrix[post, pre]], axis=1))
+            expected.append(
+                np.stack([*ends, place.core[post], place.vcx[post], delay, matrix[post, pre]], axis=1)
+            )
     wanted = np.concatenate(expected) if expected else np.zeros((0, 6), np.int64)
     assert len(table) == len(wanted)
     np.testing.assert_array_equal(_sorted(table), _sorted(wanted))

@@ -49,15 +49,23 @@ class Builder:
 
     def shape(self) -> Shape:
         sizes = self.rng.integers(1, 7, 3)
-        return self.pick((int(sizes[0] * 5),), (int(sizes[0]), int(sizes[1]) + 2), tuple(int(s) for s in sizes))
+        found: Shape = self.pick(
+            (int(sizes[0] * 5),), (int(sizes[0]), int(sizes[1]) + 2), tuple(int(s) for s in sizes)
+        )
+        return found
 
     def population_shape(self) -> Shape:
-        return self.pick(self.shape(), tuple(s + 2 for s in self.shape()))
+        extra = int(self.pick(0, 2))
+        return tuple(extent + extra for extent in self.shape())
 
     def inputs(self, shape: Shape) -> None:
         kind = self.pick("raster", "raster", "rate")
         gain = 0.6 if kind == "rate" else 1.0
-        self.emit(loihi.Input(out="x", source="x", shape=shape, kind=kind, gain=gain, seed=int(self.rng.integers(99))))
+        self.emit(
+            loihi.Input(
+                out="x", source="x", shape=shape, kind=kind, gain=gain, seed=int(self.rng.integers(99))
+            )
+        )
         self.sources["x"] = (shape, True)
         if self.rng.random() < 0.3:
             self.emit(loihi.Input(out="go", shape=(1,), kind="pulse", at=int(self.rng.integers(0, 12))))
@@ -67,17 +75,24 @@ class Builder:
         self.ops.append(op)
         return op.result
 
-    def population(self, name: str, shape: Shape, readout: bool, driven: bool, later: dict[str, Shape]) -> None:
+    def population(
+        self, name: str, shape: Shape, readout: bool, driven: bool, later: dict[str, Shape]
+    ) -> None:
         rng = self.rng
         known = {**self.sources, **{key: (item, False) for key, item in later.items()}}
         count = int(rng.integers(1, 4))
         currents = [self.projection(f"{name}.{n}", shape, known) for n in range(count)]
         drive = self.drive(name, shape) if driven else None
-        reset = "none" if readout else self.pick("hard", "hard", "soft")
+        reset: Any = "none" if readout else self.pick("hard", "hard", "soft")
+        bias, bias_exp = (None, None) if driven else self.bias(name, shape)
         exp = int(rng.integers(0, 5))
-        small = Const(f"{name}.v", rng.integers(-5000, 5000, shape).astype(np.int32)) if rng.random() < 0.3 else None
+        small = (
+            Const(f"{name}.v", rng.integers(-5000, 5000, shape).astype(np.int32))
+            if rng.random() < 0.3
+            else None
+        )
         self.emit(loihi.Lif(
-            out=name, drive=drive, current=tuple(currents), **({} if driven else self.bias(name, shape)), v_init=small,
+            out=name, drive=drive, current=tuple(currents), bias=bias, bias_exp=bias_exp, v_init=small,
             du=int(self.pick(0, 1, 700, 4096, 4096)), dv=int(self.pick(0, 0, 3, 1000, 4096)),
             vth=int(rng.integers(1, 1 << int(self.pick(8, 11)))), reset=reset,
             refract=int(rng.integers(1, 5)) if reset == "hard" else 1,
@@ -88,15 +103,13 @@ class Builder:
         if not readout:
             self.sources[name] = (shape, False)
 
-    def bias(self, name: str, shape: Shape) -> dict[str, Const]:
+    def bias(self, name: str, shape: Shape) -> tuple[Const | None, Const | None]:
         if self.rng.random() < 0.4:
-            return {}
+            return None, None
         axes = tuple(s if self.rng.random() < 0.6 else 1 for s in shape)
         mantissa = self.rng.integers(-4095, 4096, axes).astype(np.int16) >> np.int16(self.pick(0, 6))
-        found = {"bias": Const(f"{name}.bias", mantissa)}
-        if self.rng.random() < 0.7:
-            found["bias_exp"] = Const(f"{name}.exp", self.rng.integers(0, 8, axes).astype(np.uint8))
-        return found
+        exponent = Const(f"{name}.exp", self.rng.integers(0, 8, axes).astype(np.uint8))
+        return Const(f"{name}.bias", mantissa), exponent if self.rng.random() < 0.7 else None
 
     def drive(self, name: str, shape: Shape) -> Value:
         return self.emit(loihi.Input(
@@ -146,7 +159,7 @@ class Builder:
         rng = self.rng
         common = [g for g in range(1, 5) if have[0] % g == 0 and want[0] % g == 0]
         groups = int(self.pick(*common))
-        kernel, stride, dilation, before, after = [], [], [], [], []
+        rows: tuple[list[int], ...] = ([], [], [], [], [])
         for extent, result in zip(have[1:], want[1:], strict=True):
             k, s, d = int(rng.integers(1, 5)), int(rng.integers(1, 4)), int(rng.integers(1, 3))
             padded = (result - 1) * s + d * (k - 1) + 1 + int(rng.integers(0, s))
@@ -156,8 +169,9 @@ class Builder:
                 left, right = 0, padded - extent
             if extent + min(left, 0) + min(right, 0) < 1:
                 return None
-            for row, item in zip((kernel, stride, dilation, before, after), (k, s, d, left, right), strict=True):
+            for row, item in zip(rows, (k, s, d, left, right), strict=True):
                 row.append(item)
+        kernel, stride, dilation, before, after = rows
         return {
             "weight": (want[0], have[0] // groups, *kernel), "stride": tuple(stride), "pad": (*before, *after),
             "dilation": tuple(dilation), "groups": groups,
@@ -176,5 +190,7 @@ def random_data(module: Module, seed: int, samples: int, steps: int) -> dict[str
     for op in module.of_type(loihi.Input):
         if op.source:
             size = (samples, steps, *op.shape) if op.kind == "raster" else (samples, *op.shape)
-            data[op.source] = (rng.random(size) < 0.4).astype(np.uint8) if op.kind == "raster" else rng.random(size)
+            data[op.source] = (
+                (rng.random(size) < 0.4).astype(np.uint8) if op.kind == "raster" else rng.random(size)
+            )
     return data

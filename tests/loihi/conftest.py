@@ -44,7 +44,8 @@ def load_case(oracle_dir: Path) -> Callable[[str], dict[str, Any]]:
     """Read a case by name."""
 
     def read(name: str) -> dict[str, Any]:
-        return json.loads((oracle_dir / "cases" / f"{name}.json").read_text())
+        case: dict[str, Any] = json.loads((oracle_dir / "cases" / f"{name}.json").read_text())
+        return case
 
     return read
 
@@ -95,7 +96,7 @@ def _core(
     into = [(k, c) for k, c in enumerate(case["conns"]) if c["dst"] == g["name"]]
     out = [(k, c) for k, c in enumerate(case["conns"]) if c["src"] == g["name"]]
     ds, dm = int(g["du_eff"] > 0), int(g["dv_eff"] == 4096)
-    tables = {
+    tables: dict[str, Any] = {
         "core_cfg": pack(
             "core_cfg",
             {

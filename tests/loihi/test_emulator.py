@@ -84,7 +84,7 @@ def test_counts_and_energy_of_c11_are_those_of_sanafe(
 def _random_case(seed: int, *, delays: bool = True) -> dict[str, Any]:
     """Recurrent net with extreme weights: q, u and v leave their ranges."""
     rng = np.random.default_rng(seed)
-    groups = [
+    groups: list[dict[str, Any]] = [
         {
             "name": f"g{k}",
             "n": int(rng.integers(3, 12)),
@@ -118,13 +118,13 @@ def _random_case(seed: int, *, delays: bool = True) -> dict[str, Any]:
     return {"T": 60, "n_in": 9, "input": spikes, "groups": groups, "conns": conns}
 
 
-def _wrap(x: np.ndarray, bits: int) -> np.ndarray:
+def _wrap(x: np.ndarray | int, bits: int) -> np.ndarray:
     half = 1 << (bits - 1)
-    return (x + half) % (2 * half) - half
+    return np.asarray((x + half) % (2 * half) - half)
 
 
 def _decay(x: np.ndarray, d: int) -> np.ndarray:
-    return np.sign(x) * ((np.abs(x) * (4096 - d)) >> 12)
+    return np.asarray(np.sign(x) * ((np.abs(x) * (4096 - d)) >> 12))
 
 
 def _q(

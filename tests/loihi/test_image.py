@@ -6,6 +6,7 @@ import struct
 import tomllib
 import zlib
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -197,7 +198,7 @@ def test_lists_that_do_not_fit_their_format_are_refused() -> None:
             encode_axon_lists(FORMATS, [0, 1], fmt, [idx], delay, 0)
 
 
-arrays = st.lists(st.integers(0, 2**32 - 1), min_size=2, max_size=2)
+arrays = st.lists(st.integers(0, 2**32 - 1), min_size=2, max_size=2).map(lambda v: np.array(v, np.int64))
 names = st.text(max_size=8).filter(lambda s: s.isprintable())
 
 
@@ -219,16 +220,16 @@ def images(draw: st.DrawFn) -> LoihiImage:
             word = st.integers(0, (1 << layout.word_bits) - 1)
             tables[section] = np.array(draw(st.lists(word, max_size=min(4, layout.entries))), np.uint64)
         cores.append(CoreImage(number, tables))
-    kind = draw(st.sampled_from(["v", "count", "spikes"]))
+    kind: Literal["v", "count", "spikes"] = draw(st.sampled_from(("v", "count", "spikes")))
     gain = draw(st.floats(allow_nan=False, allow_infinity=False))
-    encoder = {
+    encoder: dict[str, Any] = {
         "source": draw(names),
         "encoder": draw(st.sampled_from(["bias", "raster", "rate", "pulse"])),
         "seed": draw(st.integers(0, 2**64 - 1)),
         "at": draw(st.integers(0, 2**32 - 1)),
     }
     targets = (draw(arrays), draw(arrays), draw(arrays))
-    inputs = [InputMap(draw(names), "bias", (3,), [2, 0], *targets, gain, 7, **encoder)]
+    inputs = [InputMap(draw(names), "bias", (3,), np.array([2, 0]), *targets, gain, 7, **encoder)]
     outputs = [
         OutputMap(draw(names), kind, (1, 2), draw(arrays), draw(arrays), draw(st.integers(0, 9)), gain)
     ]

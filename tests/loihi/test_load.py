@@ -22,8 +22,10 @@ from nmc.targets.loihi.layout import (
     SECTIONS,
     TABLES,
     CoreImage,
+    Field,
     Header,
     InputMap,
+    Ints,
     LoihiImage,
     OutputMap,
     PopMap,
@@ -33,6 +35,10 @@ from nmc.targets.loihi.layout import (
 from nmc.targets.loihi.synapses import SynFormat, encode_axon_lists
 
 FORMAT = SynFormat(compression=DENSE, fanout_type=1)
+
+
+def _ints(*values: int) -> Ints:
+    return np.array(values, np.int64)
 
 
 def _tables(n: int, **changes: Any) -> dict[str, Any]:
@@ -57,13 +63,15 @@ def _lists(*rows: list[int]) -> dict[str, Any]:
     offsets = np.concatenate([[0], np.cumsum([len(r) for r in rows])])
     idx = np.concatenate([np.arange(len(r)) for r in rows])
     lists = encode_axon_lists({1: FORMAT}, offsets, 1, idx, 0, np.concatenate(rows))
-    where = {"type": DISCRETE, "ptr": lists.offsets[:-1], "len": np.diff(lists.offsets) - 1}
+    where: dict[str, Any] = {"type": DISCRETE, "ptr": lists.offsets[:-1], "len": np.diff(lists.offsets) - 1}
     return {"syn_mem": lists.words, "syn_map": pack("syn_map", where)}
 
 
 def _spike_input(core: list[int], axon: list[int], atom: list[int] | None = None) -> InputMap:
     n = len(core)
-    return InputMap("in", "spikes", (n,), np.arange(n), core, axon, atom or [], 1.0, 0)
+    return InputMap(
+        "in", "spikes", (n,), np.arange(n), _ints(*core), _ints(*axon), _ints(*(atom or ())), 1.0, 0
+    )
 
 
 def _pop(n: int, core: int = 0) -> PopMap:
@@ -72,7 +80,8 @@ def _pop(n: int, core: int = 0) -> PopMap:
 
 def _run(image: LoihiImage, spikes: list[list[int]], probe: str = "p.v") -> np.ndarray:
     x = np.array([spikes], np.uint8)
-    return Emulator(image).run({"in": x}, x.shape[1], probes=[probe]).probes[probe][0]
+    trace: np.ndarray = Emulator(image).run({"in": x}, x.shape[1], probes=[probe]).probes[probe][0]
+    return trace
 
 
 @pytest.mark.parametrize(("join", "dm_offset"), [(6, 1), (5, 0)])
@@ -81,7 +90,7 @@ def test_two_compartments_make_a_soft_reset(join: int, dm_offset: int) -> None:
 
     With join_op 6 the soma needs dv = 4096, so dm_offset 1 takes 1/4096 off the dendrite's v in each step.
     """
-    profile = {
+    profile: dict[str, Any] = {
         "decay_u": 4095,
         "decay_v": [0, 4095 if join == 6 else 7],
         "refract_delay": 1,
@@ -95,7 +104,7 @@ def test_two_compartments_make_a_soft_reset(join: int, dm_offset: int) -> None:
     tables["cx_cfg"] = pack("cx_cfg", {"cx_profile": [0, 1]})
     tables["axon_ptr"] = pack("axon_ptr", {"first": [0, 0], "count": [0, 1]})
     tables["axon_cfg"] = pack("axon_cfg", {"dst_core": 0, "dst_syn_map": 1, "kind": DISCRETE})
-    pop = PopMap("p", (1,), [0], [1], [0])
+    pop = PopMap("p", (1,), _ints(0), _ints(1), _ints(0))
     image = LoihiImage(Header(), (CoreImage(0, tables),), (_spike_input([0], [0]),), (), (pop,))
     drive = [[1], [0], [1], [0], [0], [0]]
     v, spike, expected_v, expected_s = 0, 0, [], []
@@ -111,8 +120,8 @@ def test_two_compartments_make_a_soft_reset(join: int, dm_offset: int) -> None:
 
 def test_bias_inputs_replace_the_bias_of_a_sample() -> None:
     tables = _tables(3, vth_profile={"vth": 1 << 16}) | {"cx_cfg": pack("cx_cfg", {"bias": [5, 6, 7]})}
-    x = InputMap("x", "bias", (2,), [1, 0], [0, 0], [0, 2], gain=100.0, bias_exp=2)
-    out = OutputMap("y", "v", (3,), [0, 0, 0], [0, 1, 2])
+    x = InputMap("x", "bias", (2,), _ints(1, 0), _ints(0, 0), _ints(0, 2), gain=100.0, bias_exp=2)
+    out = OutputMap("y", "v", (3,), _ints(0, 0, 0), _ints(0, 1, 2))
     image = LoihiImage(Header(steps=3), (CoreImage(0, tables),), (x,), (out,))
     y = Emulator(image).run({"x": [[0.125, -1.0], [1e9, 0.0]]}).outputs["y"]
     assert y.tolist() == [[0, 18, 144], [0, 18, 3 * 4095 * 4]]  # mantissas are cut to 0..4095
@@ -122,7 +131,10 @@ def test_bias_inputs_replace_the_bias_of_a_sample() -> None:
 
 def test_outputs_count_spikes_from_their_first_step() -> None:
     tables = _tables(1) | _lists([12])
-    outs = (OutputMap("n", "count", (1,), [0], [0], 2), OutputMap("s", "spikes", (1, 1), [0], [0], 1))
+    outs = (
+        OutputMap("n", "count", (1,), _ints(0), _ints(0), 2),
+        OutputMap("s", "spikes", (1, 1), _ints(0), _ints(0), 1),
+    )
     image = LoihiImage(Header(), (CoreImage(0, tables),), (_spike_input([0], [0]),), outs)
     result = Emulator(image).run({"in": [[[1], [1], [0], [1], [1]]]}, 5)
     assert result.outputs["n"].tolist() == [[2]]
@@ -133,14 +145,14 @@ def test_outputs_count_spikes_from_their_first_step() -> None:
 def test_population_axons_share_weights_across_bases(kind: int) -> None:
     """Two in-axons with the same lists reach compartments 0.. and 4.. ; the atom chooses the list."""
     lists = _lists([2, 4], [6, 8])
-    entry = {"type": kind, "ptr": 0, "len": 0, "pop_size": 2}
+    entry: dict[str, Any] = {"type": kind, "ptr": 0, "len": 0, "pop_size": 2}
     bases = {"cx_base": [0, 1] if kind == POP16 else [0, 4]}
     target = _tables(6) | lists | {"syn_map": pack("syn_map", entry | bases)}
     # Core 0 has one compartment per message; its spikes go to (in-axon, atom) (0, 1) and (1, 0).
     source = _tables(2) | _lists([20], [0, 20])
     if kind == POP16:
         words = pack("axon_cfg", {"dst_core": 5, "dst_syn_map": [0, 1], "kind": kind, "atom": [1, 0]})
-        ptr = {"first": [0, 1], "count": 1}
+        ptr: dict[str, Any] = {"first": [0, 1], "count": 1}
     else:
         words = np.stack(
             [
@@ -180,7 +192,7 @@ def test_messages_to_another_chip_take_a_word_and_are_counted() -> None:
 
 def test_two_sources_of_one_axon_count_twice() -> None:
     tables = _tables(2) | _lists([4])
-    inputs = InputMap("in", "spikes", (2,), [0, 1], [0, 0], [0, 0])
+    inputs = InputMap("in", "spikes", (2,), _ints(0, 1), _ints(0, 0), _ints(0, 0))
     image = LoihiImage(Header(), (CoreImage(0, tables),), (inputs,), (), (_pop(2),))
     assert _run(image, [[1, 1]], "p.u").tolist() == [[8 * 64, 0]]
 
@@ -257,15 +269,19 @@ def test_all_problems_are_told_at_once() -> None:
 def test_host_tables_must_name_what_exists() -> None:
     core = CoreImage(0, _tables(4) | _lists([2]))
     good = LoihiImage(
-        Header(), (core,), (_spike_input([0], [0]),), (OutputMap("o", "v", (1,), [0], [3]),), (_pop(4),)
+        Header(),
+        (core,),
+        (_spike_input([0], [0]),),
+        (OutputMap("o", "v", (1,), _ints(0), _ints(3)),),
+        (_pop(4),),
     )
     load(good)
     bad = (
         replace(good, inputs=(_spike_input([0], [1]),)),
         replace(good, inputs=(_spike_input([0], [0], [1]),)),
-        replace(good, inputs=(InputMap("x", "bias", (1,), [0], [0], [4]),)),
-        replace(good, inputs=(InputMap("x", "bias", (1,), [1], [0], [0]),)),
-        replace(good, outputs=(OutputMap("o", "v", (1,), [1], [0]),)),
+        replace(good, inputs=(InputMap("x", "bias", (1,), _ints(0), _ints(0), _ints(4)),)),
+        replace(good, inputs=(InputMap("x", "bias", (1,), _ints(1), _ints(0), _ints(0)),)),
+        replace(good, outputs=(OutputMap("o", "v", (1,), _ints(1), _ints(0)),)),
         replace(good, pops=(_pop(5),)),
         replace(good, pops=(_pop(4), _pop(4))),
     )
@@ -293,8 +309,14 @@ def test_inputs_must_match_the_image(inputs: dict[str, Any]) -> None:
 
 def test_empty_tables_and_runs_are_harmless() -> None:
     core = CoreImage(0, _tables(1, cx_state=pack("cx_state", {"v": 5})) | _lists([2]))
-    outs = (OutputMap("o", "spikes", (0, 3), [], []), OutputMap("v", "v", (1,), [0], [0]))
-    image = LoihiImage(Header(), (core,), (_spike_input([0], [0]),), outs, (PopMap("e", (0,), [], [], []),))
+    outs = (OutputMap("o", "spikes", (0, 3), _ints(), _ints()), OutputMap("v", "v", (1,), _ints(0), _ints(0)))
+    image = LoihiImage(
+        Header(),
+        (core,),
+        (_spike_input([0], [0]),),
+        outs,
+        (PopMap("e", (0,), _ints(), _ints(), _ints()),),
+    )
     result = Emulator(image).run({"in": np.zeros((2, 0, 1))}, 0, probes=["e.v"])
     assert result.outputs["v"].tolist() == [[5], [5]]
     assert Emulator(image).run({"in": np.zeros((2, 4, 1))}, 4).outputs["o"].shape == (2, 4, 0, 3)
@@ -309,6 +331,11 @@ def test_unknown_probes_are_refused() -> None:
         emulator.run({}, 1, probes=["q.v", "p.w"])
 
 
+def _edges(f: Field) -> st.SearchStrategy[int]:
+    """Values of a field: 0, 1 and the ends of its range."""
+    return st.sampled_from([0, 1, f.low, f.high]).filter(lambda v: f.low <= v <= f.high)
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_hostile_tables_give_a_program_or_diagnostics(data: st.DataObject) -> None:
@@ -317,16 +344,7 @@ def test_hostile_tables_give_a_program_or_diagnostics(data: st.DataObject) -> No
     for section in data.draw(st.lists(st.sampled_from(SECTIONS), min_size=1, max_size=2)):
         layout = TABLES[section]
         size = data.draw(st.integers(1, min(6, layout.entries)))
-        words = {
-            f.name: data.draw(
-                st.lists(
-                    st.sampled_from([0, 1, f.low, f.high]).filter(lambda v, f=f: f.low <= v <= f.high),
-                    min_size=size,
-                    max_size=size,
-                )
-            )
-            for f in layout.fields
-        }
+        words = {f.name: data.draw(st.lists(_edges(f), min_size=size, max_size=size)) for f in layout.fields}
         tables[section] = pack(section, words)
     image = LoihiImage(Header(), (CoreImage(0, tables),), (_spike_input([0], [0]),))
     try:

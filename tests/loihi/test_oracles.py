@@ -22,7 +22,9 @@ from nmc.targets.loihi.weights import round_mantissa
 
 TOOLS: dict[str, Compat] = {"nengo": "nengo-loihi", "lava": "lava", "brian2": "brian2loihi"}
 SIGNS: dict[int, loihi.Sign] = {1: "mixed", 2: "excitatory", 3: "inhibitory"}
-FOLDER = Path(os.environ.get("NMC_SHARED", Path(__file__).resolve().parents[3] / "shared")) / "oracles" / "loihi"
+FOLDER = (
+    Path(os.environ.get("NMC_SHARED", Path(__file__).resolve().parents[3] / "shared")) / "oracles" / "loihi"
+)
 TRACES = sorted(path.stem for tool in TOOLS for path in (FOLDER / "traces").glob(f"*.{tool}.npz"))
 
 
@@ -37,7 +39,10 @@ def network(case: dict[str, Any], compat: Compat) -> Module:
         currents[conn["dst"]].append(op.result)
         ops.append(op)
     return Module(
-        "case", "snn", (*ops, *_groups(case["groups"], currents, compat)), (("target", "loihi"), ("steps", case["T"]))
+        "case",
+        "snn",
+        (*ops, *_groups(case["groups"], currents, compat)),
+        (("target", "loihi"), ("steps", case["T"])),
     )
 
 
@@ -56,8 +61,8 @@ def _groups(groups: Sequence[dict[str, Any]], currents: dict[str, list[Value]], 
     return [
         loihi.Lif(
             out=g["name"], current=tuple(currents[g["name"]]),
-            bias=Const(f"{g['name']}.bias", np.int16(g["bias_mant"])),
-            bias_exp=Const(f"{g['name']}.bias_exp", np.uint8(g["bias_exp"])), du=g["du_eff"], dv=g["dv_eff"],
+            bias=Const(f"{g['name']}.bias", np.array(g["bias_mant"], np.int16)),
+            bias_exp=Const(f"{g['name']}.bias_exp", np.array(g["bias_exp"], np.uint8)), du=g["du_eff"], dv=g["dv_eff"],
             vth=g["vth_mant"], refract=g["refract"], neg_limit=23, pos_limit=7, compat=compat,
         )
         for g in groups
@@ -91,5 +96,7 @@ def test_interpreter_and_emulated_image_reproduce_the_trace(trace: str) -> None:
         "emulator": chain.run({"x": spikes}, case["T"], tuple(probes.values())),
     }
     for stage, result in results.items():
-        differing = {key: int((result.probes[probe][0] != expected[key]).sum()) for key, probe in probes.items()}
+        differing = {
+            key: int((result.probes[probe][0] != expected[key]).sum()) for key, probe in probes.items()
+        }
         assert sum(differing.values()) == 0, f"{stage}: {differing}"

@@ -37,7 +37,13 @@ def conv(out: str, source: Op, channels: int) -> loihi.Conv:
     weight = weights(f"{out}.w", channels, source.result.shape[0], 3, 3)
     delay = 0 if isinstance(source, loihi.Input) else 1
     return loihi.Conv(
-        out=out, spikes=source.result, weight=weight, delay=delay, stride=(1, 1), pad=(0,) * 4, dilation=(1, 1)
+        out=out,
+        spikes=source.result,
+        weight=weight,
+        delay=delay,
+        stride=(1, 1),
+        pad=(0,) * 4,
+        dilation=(1, 1),
     )
 
 
@@ -68,7 +74,9 @@ def test_a_fan_in_of_18432_is_refused_with_every_limit() -> None:
         Partition().run(module)
     print(f"refused after {time.process_time() - start:.2f} s of CPU")
     assert caught.value.exit_code == 2
-    problems = {item.message.split(" of a core")[0].rpartition("takes ")[2]: item for item in caught.value.diagnostics}
+    problems = {
+        item.message.split(" of a core")[0].rpartition("takes ")[2]: item for item in caught.value.diagnostics
+    }
     axons = problems["18,432 of 4,096 in axons"]
     words = next(item for text, item in problems.items() if text.endswith("of 16,384 synapse words"))
     assert int(words.message.split("takes ")[1].split(" of")[0].replace(",", "")) >= 18432
@@ -81,7 +89,8 @@ def test_the_same_network_from_onnx_is_refused(tmp_path: Path, shared: Path) -> 
     from onnx import TensorProto, helper, numpy_helper, save
 
     def tensor(name: str, *shape: int) -> Any:
-        values = RNG.uniform(0.05, 0.15, shape) * RNG.choice([-1, 1], shape)  # none that rounds to 0
+        sign = RNG.choice([-1, 1], shape) if name == "w3" else 1  # every channel lives, no weight rounds to 0
+        values = RNG.uniform(0.09, 0.11, shape) * sign
         return numpy_helper.from_array(values.astype(np.float32), name)
 
     nodes = [
@@ -94,12 +103,13 @@ def test_the_same_network_from_onnx_is_refused(tmp_path: Path, shared: Path) -> 
     ]
     weight = [tensor("w1", 16, 1, 3, 3), tensor("b1", 16), tensor("w2", 32, 16, 3, 3), tensor("b2", 32)]
     weight += [tensor("w3", 10, 18432), tensor("b3", 10)]
-    ends = [
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *shape])]
-        for name, shape in (("x", (1, 28, 28)), ("y", (10,)))
-    ]
-    graph = helper.make_graph(nodes, "big", *ends, weight)
-    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "big.onnx")
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 1, 28, 28])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 10])
+    graph = helper.make_graph(nodes, "big", [x], [y], weight)
+    save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9),
+        tmp_path / "big.onnx",
+    )
     write_npz(tmp_path / "calib.npz", {"x": RNG.random((8, 1, 28, 28)).astype(np.float32)})
     start = time.process_time()
     with pytest.raises(DoesNotFit) as caught:
@@ -153,7 +163,9 @@ def test_two_chips_take_it_and_compute_the_same(tight: str) -> None:
     assert {core.core // 128 for core in image.cores} == {0, 1}
     use = assert_lawful(image, {"compartments": 4})
     assert_every_synapse_once(chain)
-    assert sum(row["out_axon_words"] for row in use.values()) > _entries(chain), "a crossing takes a second word"
+    assert sum(row["out_axon_words"] for row in use.values()) > _entries(chain), (
+        "a crossing takes a second word"
+    )
 
 
 def _entries(chain: Chain) -> int:
@@ -193,7 +205,9 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n == "dev_cnn" else ()) for n in NETWORKS]
+)
 def test_trained_networks_are_mapped_lawfully(name: str, repo: Path, request: Any, tmp_path: Path) -> None:
     where, file = NETWORKS[name]
     if where == "shared":

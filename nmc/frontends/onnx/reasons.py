@@ -59,4 +59,6 @@ def why_unsupported(op_type: str, domain: str, is_function: bool) -> tuple[str, 
     if domain:
         return f"operators of the domain {domain!r} are not imported", "export with ONNX's own operators only"
     found = "on activations it is not imported" if op_type in FOLDABLE else "it is not imported"
-    return _REASONS.get(op_type, (found, "replace it; docs/supported-ops.md lists what can be imported"))
+    return _REASONS.get(
+        op_type, (found, "replace it; docs/reference/supported-ops.md lists what can be imported")
+    )

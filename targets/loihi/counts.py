@@ -1,0 +1,114 @@
+"""How many axons and words a projection takes at most, from its structure alone.
+
+`nmc.targets.loihi.axons` makes the lists themselves; here their number and length are counted without looking at a
+weight, which is what cutting a population into boxes needs thousands of times. The count is exact but for weights
+that are zero, which it counts as synapses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmc.ir.op import Op, Span
+from nmc.targets.loihi import ops as loihi
+from nmc.targets.loihi.axons import BASE, channel_ranges, conv_axes, delay_field, format_of
+from nmc.targets.loihi.layout import DENSE, SPARSE
+from nmc.targets.loihi.synapses import MAX_RUN, words_needed
+
+Ints = NDArray[np.int64]
+Box = tuple[Span, ...]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """In-axons, synapse words and the words of the longest list."""
+
+    axons: int
+    words: int
+    longest: int
+
+
+@dataclass(frozen=True)
+class _Kinds:
+    """Lists of one length and shape: how many, synapses of each, runs of consecutive indices of at most 64."""
+
+    lists: Ints
+    synapses: Ints
+    runs: Ints
+    highest: int
+    axons: int
+
+
+def axon_counts(op: Op, box: Box, per_neuron: int, slot_base: int, injected: bool) -> Counts:
+    """Count what `nmc.targets.loihi.axons.axon_lists` would make, at most; the same parameters."""
+    if isinstance(op, loihi.Conv):
+        kinds = _conv_kinds(op, box, per_neuron, slot_base)
+    elif isinstance(op, loihi.Dense):
+        kinds = _dense_kinds(op, box, per_neuron, slot_base)
+    else:
+        shared = isinstance(op, loihi.Lif) or (isinstance(op, loihi.Diagonal) and op.weight.uniform)
+        kinds = _diagonal_kinds(box, per_neuron, slot_base, shared)
+    best: Counts | None = None
+    for compression in (DENSE, SPARSE):
+        fmt = format_of(op, kinds.highest, per_neuron, delay_field(op, injected), compression)
+        entries = kinds.runs if compression == DENSE else -(-kinds.synapses // MAX_RUN)
+        words = words_needed(entries, kinds.synapses, fmt)
+        found = Counts(kinds.axons, int((words * kinds.lists).sum()), int(words.max(initial=0)))
+        best = found if best is None or found.words < best.words else best
+    assert best is not None, "two codings were tried"
+    return best
+
+
+def _one(lists: int, synapses: int, runs: int, highest: int, axons: int) -> _Kinds:
+    return _Kinds(np.array([lists]), np.array([synapses]), np.array([runs]), highest, axons)
+
+
+def _dense_kinds(op: loihi.Dense, box: Box, per_neuron: int, slot_base: int) -> _Kinds:
+    count, sources = prod(len(span) for span in box), op.weight.shape[1]
+    highest = slot_base // BASE * (BASE // per_neuron) + count - 1
+    lists = 1 if op.weight.uniform else sources
+    return _one(lists, count, -(-count // MAX_RUN), highest, sources)
+
+
+def _diagonal_kinds(box: Box, per_neuron: int, slot_base: int, shared: bool) -> _Kinds:
+    """One list a block where all weights are the same, at most one a neuron where they are not."""
+    count = prod(len(span) for span in box)
+    last = slot_base + per_neuron * (count - 1)
+    lists = last // BASE - slot_base // BASE + 1 if shared else count
+    return _one(lists, 1, 1, last // BASE * (BASE // per_neuron), count)
+
+
+def _conv_kinds(op: loihi.Conv, box: Box, per_neuron: int, slot_base: int) -> _Kinds:
+    rows, columns = conv_axes(op, box)
+    low, high = channel_ranges(op, box[0])
+    width, channels = len(box[-1]), len(box[0])
+    reach, members = np.unique(np.stack([low, high], axis=1), axis=0, return_counts=True)
+    table: list[tuple[int, int, int]] = []
+    highest = axons = 0
+    for y, dy in enumerate(rows.patterns):
+        first_y = rows.first[rows.pattern == y]
+        for x, dx in enumerate(columns.patterns):
+            first_x = columns.first[columns.pattern == x]
+            corner = (first_y[:, None] * width + first_x[None, :]).reshape(-1) * channels
+            steps = np.array([a * width + b for a, _ in dy for b, _ in dx]) * channels
+            for (lowest, top), count in zip(reach.tolist(), members.tolist(), strict=True):
+                if top <= lowest:
+                    continue
+                blocks = np.unique((slot_base + per_neuron * (corner + lowest - box[0].start)) // BASE)
+                table.append((count * len(blocks), len(steps) * (top - lowest), _runs(steps, top - lowest)))
+                axons += count * len(corner)
+                tip = int(blocks[-1]) * (BASE // per_neuron) + int(steps[-1]) + top - lowest - 1
+                highest = max(highest, tip)
+    columns_of = np.array(table, np.int64).reshape(-1, 3)
+    return _Kinds(columns_of[:, 0], columns_of[:, 1], columns_of[:, 2], highest, axons)
+
+
+def _runs(steps: Ints, channels: int) -> int:
+    """Entries of a dense list: `channels` consecutive indices from each step on, joined where they touch."""
+    breaks = np.flatnonzero(np.diff(steps) != channels)
+    lengths = np.diff(np.concatenate([[-1], breaks, [len(steps) - 1]])) * channels
+    return int((-(-lengths // MAX_RUN)).sum())

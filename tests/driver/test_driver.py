@@ -1,0 +1,38 @@
+"""A compilation may start from any level that the default pipeline passes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nmc.driver import CompileOptions, compile_model, load, opt
+from nmc.ir.diagnostics import NmcError
+from nmc.ir.npz import write_npz
+from nmc.ir.text.sidefile import save
+
+MODEL = Path(__file__).resolve().parents[2] / "examples" / "models" / "digits_mlp.onnx"
+
+
+@pytest.fixture
+def samples(tmp_path: Path) -> str:
+    """Random images in the range of the digits."""
+    path = tmp_path / "samples.npz"
+    write_npz(path, {"x": np.random.default_rng(0).random((40, 1, 8, 8), dtype=np.float32)})
+    return str(path)
+
+
+def test_a_dump_of_the_spiking_level_compiles_to_the_same_image(tmp_path: Path, samples: str) -> None:
+    whole = compile_model(MODEL, CompileOptions(calib=samples))
+    converted = opt(load(MODEL), f'@fold, calibrate{{data="{samples}"}}, ann-to-snn')
+    save(converted, tmp_path / "net.nmc")
+    again = compile_model(tmp_path / "net.nmc", CompileOptions(calib=samples))
+    x = np.random.default_rng(1).random((5, 8, 8), dtype=np.float32)
+    np.testing.assert_array_equal(whole.run(x).logits, again.run(x).logits)
+
+
+def test_a_module_that_no_part_of_the_pipeline_takes_is_refused(samples: str) -> None:
+    mapped = compile_model(MODEL, CompileOptions(calib=samples)).image_module()
+    with pytest.raises(NmcError, match="E0203"):
+        compile_model(mapped, CompileOptions(calib=samples))
