@@ -10,7 +10,7 @@ import numpy as np
 
 from nmc.frontends.nir.convention import CONVENTIONS, Convention, choose
 from nmc.frontends.nir.flatten import Flattener
-from nmc.frontends.nir.hdf5 import read_file
+from nmc.frontends.nir.isolated import read_isolated
 from nmc.frontends.nir.neurons import neuron
 from nmc.frontends.nir.paths import Paths
 from nmc.frontends.nir.primitives import NEURONS, SPIKING, Graph, Unfit
@@ -72,7 +72,7 @@ def load_nir(
     """
     path = FilePath(path)
     _check_options(dt, convention, semantics, reset, output_delay)
-    raw, version = read_file(path)
+    raw, version = read_isolated(path)
     flattener = Flattener(path.name)
     graph = flattener.run(raw, version)
     problems = flattener.problems
