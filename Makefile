@@ -38,8 +38,9 @@ format: setup ## apply the formatter and the safe fixes
 packages: ## rewrite the package list in pyproject.toml from the tree
 	$(PYTHON) .ci/packages.py
 
-bench: setup ## what a start of nmc costs beside a bare interpreter
+bench: setup ## what a start costs; Loihi emulators (PEER_PYTHON='a b': those peers too)
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/loihi_emulators.py $(addprefix --peer-python=,$(PEER_PYTHON))
 
 ci: ## everything that CI runs, in fresh environments
 	.ci/run

@@ -91,7 +91,7 @@ class _Legalization:
         elif isinstance(op, snn.Output):
             self._output(op)
         elif not isinstance(op, snn.ProjectionOp):
-            hint = "populations that integrate and fire, without leak or synaptic filter, and read-outs are mapped so far"
+            hint = "what is mapped so far: integrate-and-fire without leak or synaptic filter, and read-outs"
             self._refuse("E0610", f"{op.name} has no counterpart on Loihi", op, hint)
 
     def order(self) -> list[Op]:
