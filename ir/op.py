@@ -277,6 +277,12 @@ def _coerce_union(value: Any, args: tuple[Any, ...]) -> Any:
     raise ValueError(f"{value!r} fits none of {args}")
 
 
+def broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
+    """Tell whether a parameter of `shape` broadcasts to a value of shape `to` without making it larger."""
+    pairs = zip(shape[::-1], to[::-1], strict=False)
+    return len(shape) <= len(to) and all(extent in (1, whole) for extent, whole in pairs)
+
+
 def require(condition: bool | np.bool_, message: str) -> None:
     """Raise `VerifyError` with `message` unless `condition` holds."""
     if not condition:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nmc.ir.const import Const
-from nmc.ir.op import Array, Op, Value, require
+from nmc.ir.op import Array, Op, Value, broadcasts, require
 from nmc.ir.ops import kernels
 from nmc.ir.types import Type
 
@@ -172,9 +172,7 @@ class Affine(Op, name="ann.affine"):
     def verify(self) -> None:
         """Both constants broadcast to the operand's shape."""
         for const in self.consts:
-            fits = len(const.shape) <= len(self.data.shape) and all(
-                a in (1, b) for a, b in zip(const.shape[::-1], self.data.shape[::-1], strict=False)
-            )
+            fits = broadcasts(const.shape, self.data.shape)
             require(fits, f"@{const.name} of shape {const.shape} does not broadcast to {self.data.shape}")
 
     def run(self, data: Array) -> Array:

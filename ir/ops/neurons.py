@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from nmc.ir.const import Const
-from nmc.ir.op import Array, State, StatefulOp, Value, require
+from nmc.ir.op import Array, State, StatefulOp, Value, broadcasts, require
 from nmc.ir.ops.snn import ProjectionOp
 from nmc.ir.types import Type
 
@@ -93,9 +93,7 @@ class Neuron(StatefulOp, name="snn.neuron"):
         have = self.shape
         for const in self.consts:
             shape = const.shape
-            fits = len(shape) <= len(have) and all(
-                a in (1, b) for a, b in zip(shape[::-1], have[::-1], strict=False)
-            )
+            fits = broadcasts(shape, have)
             require(fits, f"@{const.name} {shape} does not broadcast to {have}")
 
     def _p(self, const: Const | None, absent: float) -> Array:

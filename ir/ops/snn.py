@@ -14,7 +14,7 @@ import numpy as np
 
 from nmc.ir.const import Const
 from nmc.ir.encode import rate_spikes
-from nmc.ir.op import Array, Op, State, StatefulOp, Value, require
+from nmc.ir.op import Array, Op, State, StatefulOp, Value, broadcasts, require
 from nmc.ir.ops import kernels
 from nmc.ir.types import Type
 
@@ -146,9 +146,7 @@ class OneToOne(ProjectionOp, name="snn.one_to_one"):
     def infer(self) -> Type:
         """Shape of the operand."""
         shape, have = self.weight.shape, self.spikes.shape
-        fits = len(shape) <= len(have) and all(
-            a in (1, b) for a, b in zip(shape[::-1], have[::-1], strict=False)
-        )
+        fits = broadcasts(shape, have)
         require(fits, f"weights {shape} do not broadcast to {have}")
         return Type("current", have)
 
@@ -179,9 +177,7 @@ class NeuronOp(StatefulOp):
         require(self.start >= 0, f"start {self.start} is negative")
         if self.bias is not None:
             shape, have = self.bias.shape, self._shape()
-            fits = len(shape) <= len(have) and all(
-                a in (1, b) for a, b in zip(shape[::-1], have[::-1], strict=False)
-            )
+            fits = broadcasts(shape, have)
             require(fits, f"bias {shape} does not broadcast to {have}")
 
     def _drive(self, t: int, currents: tuple[Array, ...]) -> Array:

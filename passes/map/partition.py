@@ -99,17 +99,20 @@ class _Partitioner:
     def _cut_all(self, populations: Sequence[Op]) -> None:
         """Cut for few boxes; where that makes sources run out of out-axons, also price axons, and keep the best."""
         found: list[dict[str, list[Box]]] = []
+        refused: list[Diagnostic] = []
         for price in _AXON_PRICES:
-            self.tiles, self.fanout = {}, {}
+            self.tiles, self.fanout, self.problems = {}, {}, []
             for population in reversed(populations):
                 self._cut(population, price / self.target.limits.get("out_axon_words", 1 << 30))
-            if self.problems:
-                return
-            found.append(self.tiles)
-            if all(len(self.tiles[op.out]) == self._fewest(op) for op in populations):
-                break
-        self.tiles = min(found, key=lambda tiles: sum(map(len, tiles.values())))
+            refused = refused or self.problems
+            if not self.problems:
+                found.append(self.tiles)
+                if all(len(self.tiles[op.out]) == self._fewest(op) for op in populations):
+                    break
         self.fanout = {}
+        self.problems = [] if found else refused
+        if found:
+            self.tiles = min(found, key=lambda tiles: sum(map(len, tiles.values())))
 
     def _fewest(self, population: Op) -> int:
         """Boxes that the compartments alone ask for."""
@@ -168,15 +171,14 @@ class _Partitioner:
     def _cut(self, population: Op, per_axon: float) -> None:
         shape = population.result.shape
         limits, whole = self.target.limits, tuple(Span(0, extent) for extent in shape)
-        first = max(
-            1, ceil(population.result.type.size * self._per_neuron(population) / limits["compartments"])
-        )
+        first = self._fewest(population)
         most = max(4 * self.target.cores, first)
         found = best_tiling(shape, lambda box: self._demand(population, box), limits, most, first, per_axon)
         if found is None:
-            self._tell(
-                population, self._demand(population, whole), "it takes", f"however it is cut in up to {most}"
-            )
+            rider = f"however it is cut in up to {most} boxes"
+            if not self._tell(population, self._demand(population, whole), "it takes", rider):
+                message = f"%{population.out} fits no core {rider}"
+                self.problems.append(Diagnostic("E0710", message, where=str(population.loc or "")))
         else:
             self.tiles[population.out] = found
 

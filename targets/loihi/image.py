@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -100,10 +102,7 @@ def to_image(module: Module) -> LoihiImage:
     headers = module.of_type(Header)
     if module.level != "image" or len(headers) != 1:
         raise fail("E0704", "this is not an image module with one image.header")
-    try:
-        header = ImageHeader(**dict(headers[0].fields))  # type: ignore[arg-type]
-    except TypeError as error:
-        raise fail("E0704", f"not a Loihi header: {error}") from None
+    header = _header(headers[0].fields)
     tables: dict[int, dict[str, Words]] = {}
     for op in module.ops:
         if isinstance(op, Reg | Region):
@@ -116,6 +115,15 @@ def to_image(module: Module) -> LoihiImage:
         tuple(_output_map(op) for op in maps if op.table == "output"),
         tuple(_population_map(op) for op in maps if op.table == "population"),
     )  # fmt: skip
+
+
+def _header(given: Mapping[str, object]) -> ImageHeader:
+    """Check names and types: the text of a module may hold anything."""
+    plain = ImageHeader()
+    wrong = [name for name, item in given.items() if type(item) is not type(getattr(plain, name, None))]
+    if wrong:
+        raise fail("E0704", f"not a Loihi header: {', '.join(wrong)} cannot be {given[wrong[0]]!r}")
+    return replace(plain, **given)  # type: ignore[arg-type]  # the types were just compared
 
 
 def _store(tables: dict[str, Words], op: Reg | Region) -> None:

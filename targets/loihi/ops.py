@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from nmc.ir.const import Const
 from nmc.ir.encode import rate_spikes
-from nmc.ir.op import Array, Op, Span, State, StatefulOp, Value, require
+from nmc.ir.op import Array, Op, Span, State, StatefulOp, Value, broadcasts, require
 from nmc.ir.ops import kernels
 from nmc.ir.ops.snn import InputOp, OneToOne
 from nmc.ir.types import Type
@@ -294,9 +294,7 @@ class Lif(StatefulOp, name="loihi.lif", levels=_LEVELS):
         have = self.shape
         for const in self.consts:
             shape = const.shape
-            fits = len(shape) <= len(have) and all(
-                a in (1, b) for a, b in zip(shape[::-1], have[::-1], strict=False)
-            )
+            fits = broadcasts(shape, have)
             require(fits, f"@{const.name} {shape} does not broadcast to {have}")
         if self.bias is not None and self.bias.data is not None:
             require(

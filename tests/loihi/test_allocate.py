@@ -10,7 +10,9 @@ import pytest
 from loihi_chain import assert_every_synapse_once, assert_lawful, compile_legal, legal_module, recount
 from nmc.ir.const import Const
 from nmc.ir.diagnostics import NmcError
+from nmc.ir.module import Module
 from nmc.ir.op import Op
+from nmc.ir.ops import image as image_ops
 from nmc.ir.ops import snn
 from nmc.ir.ops.mapped import Synapses
 from nmc.ir.verify import verify
@@ -19,6 +21,7 @@ from nmc.passes.map.place import Place
 from nmc.targets.loihi import ops as loihi
 from nmc.targets.loihi.allocate import Allocate
 from nmc.targets.loihi.emit import Emit, build_image
+from nmc.targets.loihi.image import to_image
 
 RNG = np.random.default_rng(3)
 
@@ -168,3 +171,10 @@ def test_convolutions_over_three_axes_do_not_verify() -> None:
         out="c", spikes=x.result, weight=weight, stride=(1,) * 3, pad=(0,) * 6, dilation=(1,) * 3
     )
     assert "over 3 axes" in str(verify(legal_module([x, conv]))[0])
+
+
+@pytest.mark.parametrize("fields", [{"steps": "many"}, {"compat": 3}, {"nonsense": 1}, {"seed": True}])
+def test_an_image_module_with_a_wrong_header_is_refused(fields: dict[str, object]) -> None:
+    module = Module("loihi", "image", (image_ops.Header(fields=fields),))
+    with pytest.raises(NmcError, match="E0704"):
+        to_image(module)
