@@ -1,6 +1,5 @@
 """Real models: those of the onnx wheel, and ours exported by both exporters of torch."""
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -37,10 +36,8 @@ def light(name: str) -> Path:
 
 @pytest.mark.parametrize("name", LIGHT)
 def test_light_models_are_imported_without_spreading_their_weights(name: str) -> None:
-    start = time.process_time()
     module = load_onnx(light(name))
     assert not verify(module)
-    assert time.process_time() - start < 10
     assert sum(const.type.size for const in module.consts) == LIGHT[name][0]
     (output,) = module.of_type(ann.Output)
     assert output.data.shape == LIGHT[name][1]
