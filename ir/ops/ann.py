@@ -187,23 +187,36 @@ class Relu(Op, name="ann.relu"):
 
     %2 = ann.relu(%1) : f32<8x14x14>
 
-    The threshold (shape (C, 1, 1) or broadcastable) is set by ``calibrate`` and does not act on the result.
+    The threshold (shape (C, 1, 1) or broadcastable) is set by ``calibrate`` and does not act on the result, unless
+    the network was trained with quantised activations: then `levels` is their number L, and the law is
+    clip(floor(x * L / threshold + 1/2) / L, 0, 1) * threshold (QCFS, Bu et al. 2022, equation 15).
     """
 
     data: Value
     threshold: Const | None = None
     limit: float = float("inf")
+    levels: int = 0
 
     def infer(self) -> Type:
         """Type of the operand."""
         return self.data.type
 
     def verify(self) -> None:
-        """A limit is positive."""
+        """A limit is positive; levels are those of a threshold."""
         require(self.limit > 0, f"limit {self.limit} is not positive")
+        require(0 <= self.levels < 1 << 24, f"{self.levels} levels; 0 to 16,777,215 are possible")
+        if self.levels:
+            require(self.threshold is not None, f"{self.levels} levels of no threshold")
+            shape = self.threshold.shape if self.threshold is not None else ()
+            fits = broadcasts(shape, self.data.shape)
+            require(fits, f"threshold of shape {shape} does not broadcast to {self.data.shape}")
 
     def run(self, data: Array) -> Array:
-        """Cut off below zero and above the limit."""
+        """Cut off below zero and above the limit, or round down to a level."""
+        if self.levels and self.threshold is not None:
+            step = self.threshold.array().astype(np.float64) / self.levels
+            count = np.floor(data * (1.0 / step).astype(data.dtype) + data.dtype.type(0.5))
+            data = np.clip(count, 0, self.levels) * step.astype(data.dtype)
         return np.clip(data, 0, self.limit).astype(data.dtype, copy=False)
 
 
@@ -287,6 +300,19 @@ class AvgPool(_Pool, name="ann.avgpool"):
         total: Array = self._windows(data, 0).sum(axis=self._axes())
         mean: Array = total / np.maximum(self.divisors(), 1).astype(data.dtype)
         return mean
+
+
+@dataclass(frozen=True, kw_only=True)
+class SumPool(_Pool, name="ann.sum_pool"):
+    """Sum over a sliding window; padding counts as zeros (``sum-pool`` makes it of an average).
+
+    %3 = ann.sum_pool(%2) {kernel=[2, 2], stride=[2, 2], pad=[0, 0, 0, 0], dilation=[1, 1]} : f32<8x14x14>
+    """
+
+    def run(self, data: Array) -> Array:
+        """Sum each window."""
+        total: Array = self._windows(data, 0).sum(axis=self._axes())
+        return total
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -61,6 +61,7 @@ def same_as_ort(tmp_path: Path) -> Callable[..., Module]:
         data = np.random.default_rng(7).normal(size=(size, *shape[1:])).astype(np.float32)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         (want,) = session.run(None, {"x": data})
         (got,) = run_ann(module, {"x": data}).values()

@@ -27,19 +27,19 @@ def codes(found: tuple[Diagnostic, ...]) -> list[str]:
 
 def test_all_problems_are_told_at_once(model_of: Build, refusals: Refusals) -> None:
     nodes = [
-        node("Sigmoid", ["x"], ["a"], name="first"),
+        node("Shrink", ["x"], ["a"], name="first"),
         node("Relu", ["a"], ["b"], name="fine"),
         node("LSTM", ["b", "w", "w"], ["c"], name="second"),
-        node("Floor", ["c"], ["d"]),
+        node("Sign", ["c"], ["d"]),
         node("Mystery", ["d"], ["e"], name="third", domain="com.example"),
         node("Transpose", ["x"], ["f"], name="mover", perm=[1, 0]),
         node("Concat", ["e", "f"], ["y"], axis=1),
     ]
     found = refusals(model_of(nodes, ["N", 4], {"w": normal(1, 16, 4)}))
     assert [(item.code, item.where) for item in found] == [
-        ("E0301", 'bad.onnx: node "first" (Sigmoid)'),
+        ("E0301", 'bad.onnx: node "first" (Shrink)'),
         ("E0301", 'bad.onnx: node "second" (LSTM)'),
-        ("E0301", 'bad.onnx: node "Floor#3" (Floor)'),
+        ("E0301", 'bad.onnx: node "Sign#3" (Sign)'),
         ("E0301", 'bad.onnx: node "third" (com.example.Mystery)'),
         ("E0302", 'bad.onnx: node "mover" (Transpose)'),
     ]
@@ -49,7 +49,7 @@ def test_all_problems_are_told_at_once(model_of: Build, refusals: Refusals) -> N
 @pytest.mark.parametrize(
     ("made", "shape", "says"),
     [
-        (node("Conv", ["x", "kernel3d"], ["y"]), (2, 5, 5, 5), "3 axes"),
+        (node("Conv", ["x", "kernel4d"], ["y"]), (2, 5, 5, 5, 5), "4 axes"),
         (node("Conv", ["x", "x"], ["y"]), (2, 5, 5), "computed from the network's input"),
         (node("Conv", ["x", "kernel"], ["y"]), (3, 5, 5), "kernel has 2 input channels"),
         (node("Conv", ["x", "kernel"], ["y"]), (2, 2, 2), "window of 3 over 2"),
@@ -74,15 +74,18 @@ def test_all_problems_are_told_at_once(model_of: Build, refusals: Refusals) -> N
         (node("Reshape", ["x", "shape"], ["y"]), (4, 2), "batch axis"),
         (node("Concat", ["x", "x"], ["y"], axis=0), (4,), "batch axis"),
         (node("Concat", ["x", "zero"], ["y"], axis=1), (4,), "input 1 is a constant"),
-        (node("Pad", ["x", "shape"], ["y"], mode="reflect"), (4,), "reflect"),
+        (node("Pad", ["x", "shape"], ["y"], mode="mirror"), (4,), "mirror"),
         (node("MaxPool", ["x"], ["y"], kernel_shape=[2, 2], pads=[2, 2, 2, 2]), (2, 5, 5), "as wide as"),
         (node("MaxPool", ["x"], ["y"], kernel_shape=[2, 2], storage_order=1), (2, 5, 5), "storage_order"),
-        (node("ReduceMean", ["x"], ["y"], axes=[1, 2, 3]), (2, 5, 5), "axes (1, 2, 3)"),
+        (node("ReduceMean", ["x"], ["y"], axes=[0, 2, 3]), (2, 5, 5), "axes (0, 2, 3)"),
         (node("Clip", ["x", "matrix"], ["y"]), (4,), "16 elements"),
         (node("Clip", ["x", "six", "zero"], ["y"]), (4,), "above its upper bound"),
         (node("BatchNormalization", ["x", *["wide"] * 4], ["y"]), (4,), "shape (4, 7)"),
         (node("Cast", ["x"], ["y"], to=TensorProto.INT8), (4,), "element type 3"),
         (node("Slice", ["x", "shape", "shape"], ["y"]), (4, 2), "slices the batch axis"),
+        (node("Reshape", ["x", "wide"], ["y"]), (4, 2), "float32 instead of integers"),
+        (node("Tile", ["x", "wide"], ["y"]), (4, 2), "float32 instead of integers"),
+        (node("Gather", ["x", "wide"], ["y"], axis=1), (4, 2), "float32 instead of integers"),
     ],
     ids=lambda item: item.op_type if hasattr(item, "op_type") else None,
 )
@@ -92,7 +95,7 @@ def test_what_a_node_cannot_do_is_said(
     nan = normal(1, 2, 3, 3)
     nan[0, 1, 2, 0] = np.nan
     weights = {
-        "kernel": normal(1, 2, 3, 3), "kernel3d": normal(1, 2, 3, 3, 3), "nan": nan, "matrix": normal(4, 4),
+        "kernel": normal(1, 2, 3, 3), "kernel4d": normal(1, 2, 3, 3, 3, 3), "nan": nan, "matrix": normal(4, 4),
         "rows": normal(2, 4), "zero": np.float32(0), "six": np.float32(6), "wide": normal(4, 7),
         "shape": np.asarray([4, -1], np.int64),
     }  # fmt: skip
@@ -168,7 +171,7 @@ def test_a_missing_output_and_a_constant_output(model_of: Build, refusals: Refus
     assert (found.code, "constant" in found.message) == ("E0305", True)
 
 
-@pytest.mark.parametrize("opset", [6, 9999])
+@pytest.mark.parametrize("opset", [5, 9999])
 def test_operator_sets_that_are_not_known(model_of: Build, refusals: Refusals, opset: int) -> None:
     model = model_of([node("Relu", ["x"], ["y"])], ["N", 4])
     model.opset_import[0].version = opset

@@ -50,6 +50,40 @@ def cnn(model_of: Build) -> ModelProto:
     return model_of(nodes, ["N", 2, 8, 8], weights)
 
 
+def varied(model_of: Build) -> ModelProto:
+    """Recurrent, transposed and upsampled layers, quantisation, and patterns of several nodes."""
+    nodes = [
+        node("Transpose", ["x"], ["t"], perm=[1, 0, 2]),
+        node("RNN", ["t", "rw", "rr"], ["steps", ""], hidden_size=3, activations=["Relu"]),
+        node("Squeeze", ["steps", "one"], ["rows"]),
+        node("Transpose", ["rows"], ["back"], perm=[1, 2, 0]),
+        node("ConvTranspose", ["back", "k"], ["c"], strides=[2], pads=[1, 0], output_padding=[1]),
+        node("Resize", ["c", "", "scales"], ["z"], mode="nearest"),
+        node("Mul", ["z", "up"], ["u"]),
+        node("Add", ["u", "half"], ["a"]),
+        node("Floor", ["a"], ["f"]),
+        node("Clip", ["f", "low", "high"], ["l"]),
+        node("Sigmoid", ["l"], ["g"]),
+        node("Mul", ["l", "g"], ["silu"]),
+        node("QuantizeLinear", ["silu", "s", "qz"], ["q"], axis=1),
+        node("DequantizeLinear", ["q", "s", "qz"], ["d"], axis=1),
+        node("Pad", ["d", "pads"], ["p"], mode="reflect"),
+        node("Gather", ["p", "pick"], ["h"], axis=2),
+        node("PRelu", ["h", "slope"], ["pr"]),
+        node("ReduceMean", ["pr"], ["y"], axes=[2], keepdims=0),
+    ]
+    weights = {
+        "rw": normal(1, 3, 4), "rr": normal(1, 3, 3), "one": np.asarray([1]), "k": normal(3, 2, 3),
+        "scales": np.asarray([1, 1, 1.5], np.float32), "up": np.float32(4), "half": np.float32(0.5),
+        "low": np.float32(0), "high": np.float32(4), "s": np.asarray([0.1, 0.2], np.float32),
+        "qz": np.asarray([3, -3], np.int8), "pads": np.asarray([0, 0, 2, 0, 0, 1]),
+        "pick": np.asarray([[0, -1], [2, 2]]),
+        "slope": normal(2, 1, 1),
+    }  # fmt: skip
+    nodes[-1] = node("Flatten", ["pr"], ["y"])
+    return model_of(nodes, ["N", 5, 4], weights)
+
+
 def survives(path: Path, raw: bytes) -> bool:
     """Whether the bytes still are a model; anything but a module or diagnostics is an error of the test."""
     path.write_bytes(raw)
@@ -66,10 +100,12 @@ def test_truncated_models(tmp_path: Path, model_of: Build) -> None:
     assert not any(survives(tmp_path / "m.onnx", raw[:size]) for size in range(0, len(raw) - 20, 3))
 
 
-def test_flipped_bytes(tmp_path: Path, model_of: Build) -> None:
-    raw = cnn(model_of).SerializeToString()
+@pytest.mark.parametrize("make", [cnn, varied])
+def test_flipped_bytes(tmp_path: Path, model_of: Build, make: Callable[[Build], ModelProto]) -> None:
+    raw = make(model_of).SerializeToString()
+    assert survives(tmp_path / "m.onnx", raw)
     rng = random.Random(5)
-    for _ in range(1500):
+    for _ in range(1000):
         changed = bytearray(raw)
         for _ in range(rng.randint(1, 4)):
             changed[rng.randrange(len(raw))] = rng.choice([0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)])

@@ -20,8 +20,34 @@ from nmc.ir.op import Op, Value, VerifyError
 #: Elements of one sample of a value: more is refused before anything allocates it.
 MAX_VALUE = 1 << 31
 
-Operand = Value | Known | None
-Result = Value | Known | tuple[Value, ...]
+
+@dataclass(frozen=True)
+class Quantised:
+    """An integer tensor that stands for an activation: (integers - zero_point) * scale.
+
+    Parameters
+    ----------
+    value : Value
+        The activation, already rounded to the grid.
+    scale, zero_point : ndarray
+        Of the QuantizeLinear that made it.
+    """
+
+    value: Value
+    scale: Array
+    zero_point: Array
+
+
+@dataclass(frozen=True)
+class Moved:
+    """An activation whose batch axis is not the first: the tensor is (batch, *value.shape) transposed by `perm`."""
+
+    value: Value
+    perm: Ints
+
+
+Operand = Value | Known | Quantised | Moved | None
+Result = Value | Known | Quantised | Moved | tuple[Value | Moved | None, ...]
 
 
 @dataclass
@@ -36,11 +62,14 @@ class Net:
         Static batch size of the model, None where it is free.
     ops : dict of str to Op
         The ops so far by result name, in program order.
+    pending : dict of str to (Unsupported, str)
+        Ops that only stand until they are fused with others: what to say, and where, if they are not.
     """
 
     graph: Graph
     batch: int | None = None
     ops: dict[str, Op] = field(default_factory=dict)
+    pending: dict[str, tuple[Unsupported, str]] = field(default_factory=dict)
     names: Names = field(default_factory=Names)
     consts: Consts = field(default_factory=Consts)
 
@@ -59,6 +88,10 @@ class Net:
             raise Unsupported(str(error), "check the shapes with onnx.checker or Netron") from None
         if prod(result.shape) > MAX_VALUE or 0 in result.shape:
             raise Unsupported(f"its result has the shape {result.shape}", "use a model with sensible extents")
+        if not result.shape:
+            raise Unsupported(
+                "its result is one number a sample, without an axis", "keep an axis (keepdims=1)"
+            )
         self.ops[op.out] = op
         return result
 
@@ -93,6 +126,13 @@ class Call:
     def value(self, index: int = 0) -> Value:
         """Give an operand that must be an activation."""
         found = self.arg(index)
+        if isinstance(found, Quantised):
+            raise Unsupported(
+                f"input {index} is a tensor of integers, which only DequantizeLinear can read",
+                "export the model in QDQ format, not with integer operators",
+            )
+        if isinstance(found, Moved):
+            raise Unsupported(f"the batch axis of input {index} is axis {found.perm.index(0)}, not the first")
         if not isinstance(found, Value):
             what = "missing" if found is None else "a constant"
             raise Unsupported(f"input {index} is {what}, it must depend on the network's input")
@@ -146,6 +186,16 @@ class Call:
         base = self.node.outputs[output] or f"{self.node.name}.{output}"
         name = self.net.names.fresh(f"{base}.{suffix}" if suffix else base)
         return self.net.add(make(out=name, loc=self.loc, **fields))
+
+    def emit_pending(self, make: Callable[..., Op], error: Unsupported, **fields: Any) -> Value:
+        """Append an op that must be fused with others later, or `error` is what the user reads."""
+        value = self.emit(make, **fields)
+        self.net.pending[value.name] = (error, self.net.graph.where(self.node))
+        return value
+
+    def index(self, array: Array, suffix: str) -> Const:
+        """Make a constant vector of integers (int64), named after the node's first output."""
+        return self.net.consts.get(f"{self.node.outputs[0]}.{suffix}", array, np.int64)
 
     def used(self, output: int) -> bool:
         """Tell whether anything reads an output of the node."""

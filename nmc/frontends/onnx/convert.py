@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nmc.frontends.onnx.call import MAX_VALUE, Call, Net, Operand
+from nmc.frontends.onnx.call import MAX_VALUE, Call, Moved, Net, Operand, Quantised
 from nmc.frontends.onnx.fold import FOLDABLE, Folder, Known
+from nmc.frontends.onnx.fuse import fuse
 from nmc.frontends.onnx.graph import Graph
 from nmc.frontends.onnx.load import MAX_BYTES, opset_of, read_model
 from nmc.frontends.onnx.names import sanitise
@@ -19,7 +20,6 @@ from nmc.frontends.onnx.tensors import FLOAT_CODES, TensorReader
 from nmc.ir.diagnostics import Diagnostic, NmcError, fail
 from nmc.ir.loc import Loc
 from nmc.ir.module import Module
-from nmc.ir.op import Value
 from nmc.ir.ops import ann
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class _Conversion:
     initializers: dict[str, TensorProto]
     functions: frozenset[tuple[str, str]]
     name: str
-    env: dict[str, Value | Known | None] = field(default_factory=dict)
+    env: dict[str, Operand] = field(default_factory=dict)
     folder: Folder = field(default_factory=Folder)
     dynamic: set[str] = field(default_factory=set)
     problems: list[Diagnostic] = field(default_factory=list)
@@ -102,6 +102,10 @@ class _Conversion:
         for node in graph.order:
             self._convert(node)
         outputs = self._outputs()
+        fuse(self.net, [op.data.name for op in outputs])
+        for name in self.net.ops:
+            if name in self.net.pending:
+                self._problem(*self.net.pending[name])
         if self.problems:
             raise NmcError(dict.fromkeys(self.problems))
         return Module(self.name, "ann", (*self.net.ops.values(), *outputs))
@@ -161,7 +165,7 @@ class _Conversion:
         depends = node.op_type != "Shape" and not self.dynamic.isdisjoint(node.inputs)
         if depends:
             self.dynamic.update(filter(None, node.outputs))
-        results: tuple[Value | Known, ...] = ()
+        results: tuple[Operand, ...] = ()
         try:
             if handler is None and (depends or not foldable):
                 self._refuse(node)
@@ -179,13 +183,14 @@ class _Conversion:
         message = f"operator {node.kind} is not supported: {reason}"
         self.problems.append(Diagnostic("E0301", message, where=self.net.graph.where(node), hint=hint))
 
-    def _results(self, node: Node, handler: Handler | None) -> tuple[Value | Known, ...]:
+    def _results(self, node: Node, handler: Handler | None) -> tuple[Operand, ...]:
         """Fold or convert a node; nothing when an operand failed before."""
         args = tuple(self._operand(name) if name else None for name in node.inputs)
         if any(name and arg is None for name, arg in zip(node.inputs, args, strict=True)):
             return ()
-        if node.op_type in FOLDABLE and not any(isinstance(arg, Value) for arg in args):
-            return self.folder.fold(node, [arg for arg in args if not isinstance(arg, Value)])
+        constants = [arg for arg in args if arg is None or isinstance(arg, Known)]
+        if node.op_type in FOLDABLE and len(constants) == len(args):
+            return self.folder.fold(node, constants)
         assert handler is not None, "an operator that is only folded got an activation"
         _check_form(node, handler)
         call = Call(self.net, node, args)
@@ -208,6 +213,10 @@ class _Conversion:
                 error = Unsupported(
                     f"the output {name!r} is a constant", "export the network that computes it"
                 )
+                self._graph_problem(error, graph.file)
+            elif isinstance(found, Quantised | Moved):
+                what = "holds integers" if isinstance(found, Quantised) else "has its batch axis elsewhere"
+                error = Unsupported(f"the output {name!r} {what}", "end the network with a batch of floats")
                 self._graph_problem(error, graph.file)
             elif found is not None:
                 made.setdefault(found.name, ann.Output(data=found, loc=Loc(graph.file, name)))

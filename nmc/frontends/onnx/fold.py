@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nmc.frontends.onnx.grid import dequantize, quantize
 from nmc.frontends.onnx.node import Node, Unsupported, normal_axes, normal_axis
 from nmc.frontends.onnx.tensors import BFLOAT16, DTYPES, MAX_ELEMENTS, MAX_RANK
 
@@ -23,6 +24,9 @@ Args = Sequence[Array | None]
 
 #: Elements that folding may write in all: 2 GiB as float32, thrice what the largest weights of VGG-19 take.
 BUDGET = 1 << 29
+
+#: Longest list of axes, extents, bounds or parts.
+MAX_LIST = 1 << 16
 
 #: Extents that folding gives in place of an unknown batch size. Two runs that differ tell what depends on it.
 BATCH_MARKS = (1_000_003, 1_000_033)
@@ -184,8 +188,23 @@ def _need(args: Args, index: int) -> Array:
     return found
 
 
+def whole_numbers(array: Array, what: str) -> tuple[int, ...]:
+    """Give the elements of a constant that must hold integers.
+
+    Raises
+    ------
+    Unsupported
+        When it holds something else.
+    """
+    if array.dtype.kind not in "iub":
+        raise Unsupported(f"its {what} holds {array.dtype} instead of integers")
+    if array.size > MAX_LIST:
+        raise Unsupported(f"its {what} holds {array.size:,} numbers, far more than there are axes")
+    return tuple(int(item) for item in array.reshape(-1))
+
+
 def _integers(args: Args, index: int) -> tuple[int, ...]:
-    return tuple(int(item) for item in _need(args, index).reshape(-1))
+    return whole_numbers(_need(args, index), f"input {index}")
 
 
 def axes_of(node: Node, args: Args, index: int, rank: int) -> tuple[int, ...] | None:
@@ -347,6 +366,8 @@ def split_sizes(node: Node, args: Args, extent: int) -> tuple[int, ...]:
 def _gather(node: Node, args: Args) -> Array:
     data, where = _need(args, 0), _need(args, 1)
     axis = normal_axis(node.integer("axis", 0), data.ndim)
+    if where.dtype.kind not in "iu":
+        raise Unsupported(f"its indices are {where.dtype} instead of integers")
     return np.take(data, where.astype(np.int64), axis=axis)
 
 
@@ -417,6 +438,14 @@ def _sum_all(*arrays: Array) -> Array:
     return total
 
 
+def _on_grid(function: Callable[..., Array]) -> Rule:
+    def run(node: Node, args: Args) -> Array:
+        zero = args[2] if len(args) > 2 else None
+        return function(node, _need(args, 0), _need(args, 1), zero)
+
+    return Rule(run, lambda node, args: _need(args, 0).size)
+
+
 def _half_even(array: Array) -> Array:
     return np.asarray(np.rint(array)).astype(array.dtype)
 
@@ -439,11 +468,13 @@ FOLDABLE = MappingProxyType(
         "Concat": Rule(_concat, _total_size),
         "Constant": Rule(_constant),
         "ConstantOfShape": Rule(_constant_of_shape),
+        "DequantizeLinear": _on_grid(dequantize),
         "Dropout": Rule(_first),
         "Expand": Rule(_expand),
         "Flatten": Rule(_flatten, _total_size),
         "Gather": Rule(_gather, _gather_size),
         "Identity": Rule(_first),
+        "QuantizeLinear": _on_grid(quantize),
         "Range": Rule(_range, _range_size),
         "ReduceMax": _reduce(np.max),
         "ReduceMean": _reduce(_mean),

@@ -100,6 +100,46 @@ def _ceil_extra(space: Ints, stride: Ints, reach: Ints, pad: Ints) -> Ints:
     return tuple(extra)
 
 
+def read_transposed(node: Node, space: Ints, kernel: Ints) -> tuple[Ints, Ints, Ints]:
+    """Read the attributes of a ConvTranspose.
+
+    Returns
+    -------
+    (stride, dilation, pad) : tuple of tuple of int
+        `pad` is what is cropped before and after each axis, negative where zeros are added.
+
+    Raises
+    ------
+    Unsupported
+        When an attribute has a wrong number of entries or a senseless value.
+    """
+    count = len(space)
+    ones, zeros = (1,) * count, (0,) * count
+    stride, dilation = (node.integers(name, ones, count=count) for name in ("strides", "dilations"))
+    extra = node.integers("output_padding", zeros, count=count)
+    if min((*kernel, *stride, *dilation)) < 1 or min(extra) < 0:
+        raise Unsupported(f"kernel {kernel}, strides {stride}, dilations {dilation}, output_padding {extra}")
+    reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
+    auto = node.text("auto_pad", "NOTSET")
+    whole = [(extent - 1) * step + size for extent, step, size in zip(space, stride, reach, strict=True)]
+    if auto not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"):
+        raise Unsupported(f"auto_pad {auto!r} is not defined")
+    if "output_shape" in node.attrs or auto.startswith("SAME"):
+        same = tuple(extent * step for extent, step in zip(space, stride, strict=True))
+        wanted = node.integers("output_shape", same, count=count)
+        totals = [full + more - out for full, more, out in zip(whole, extra, wanted, strict=True)]
+        small, large = [total // 2 for total in totals], [total - total // 2 for total in totals]
+        before, after = (small, large) if auto == "SAME_UPPER" else (large, small)
+    else:
+        pads = node.integers("pads", zeros * 2, count=2 * count) if auto == "NOTSET" else zeros * 2
+        before, after = list(pads[:count]), list(pads[count:])
+    pad = (*before, *(crop - more for crop, more in zip(after, extra, strict=True)))
+    extents = [max(full - pad[axis] - pad[count + axis], 0) for axis, full in enumerate(whole)]
+    if prod(extents) > MAX_VALUE or prod(whole) > MAX_VALUE:
+        raise Unsupported(f"its result of extents {extents} is too large", "use sensible strides")
+    return stride, dilation, pad
+
+
 def check_reach(window: Window) -> None:
     """Refuse padding as wide as the window, which makes windows without a single element.
 

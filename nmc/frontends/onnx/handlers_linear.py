@@ -9,21 +9,20 @@ import numpy as np
 
 from nmc.frontends.onnx.call import Call, spatial
 from nmc.frontends.onnx.fold import Array, cheap_map
-from nmc.frontends.onnx.geometry import read_window
+from nmc.frontends.onnx.geometry import read_transposed, read_window
 from nmc.frontends.onnx.node import Unsupported
 from nmc.frontends.onnx.table import Handler
 from nmc.ir.op import Value
 from nmc.ir.ops import ann
+from nmc.ir.ops.ann_layers import ConvTranspose
 
 
 def conv(call: Call) -> Value:
-    """Convert Conv over one or two spatial axes."""
+    """Convert Conv over one to three spatial axes."""
     data, weight = call.value(), call.weight(1, "kernel")
     space = spatial(data)
-    if len(space) > 2:
-        raise Unsupported(
-            f"a convolution over {len(space)} axes", "only 1-d and 2-d convolutions are supported"
-        )
+    if len(space) > 3:
+        raise Unsupported(f"a convolution over {len(space)} axes", "up to 3 spatial axes are supported")
     if weight.ndim != len(space) + 2:
         raise Unsupported(f"a kernel of shape {weight.shape} over {len(space)} spatial axes")
     kernel = weight.shape[2:]
@@ -40,6 +39,29 @@ def conv(call: Call) -> Value:
         pad=window.pad,
         dilation=window.dilation,
         groups=call.node.integer("group", 1),
+    )
+
+
+def conv_transpose(call: Call) -> Value:
+    """Convert ConvTranspose: `output_shape` and ``auto_pad`` become pads."""
+    data, weight, node = call.value(), call.weight(1, "kernel"), call.node
+    space = spatial(data)
+    if weight.ndim != len(space) + 2 or 0 in weight.shape:
+        raise Unsupported(f"a kernel of shape {weight.shape} over {len(space)} spatial axes")
+    kernel = weight.shape[2:]
+    if node.integers("kernel_shape", kernel) != kernel:
+        raise Unsupported(f"kernel_shape contradicts the kernel, which is {kernel}")
+    stride, dilation, pad = read_transposed(node, space, kernel)
+    bias = None if call.arg(2) is None else call.const(2, call.weight(2, "bias"))
+    return call.emit(
+        ConvTranspose,
+        data=data,
+        weight=call.const(1, weight),
+        bias=bias,
+        stride=stride,
+        pad=pad,
+        dilation=dilation,
+        groups=node.integer("group", 1),
     )
 
 
@@ -113,7 +135,8 @@ def _matmul_rows(call: Call, data: Value, weight: Array) -> Value:
 
 def batch_norm(call: Call) -> Value:
     """Convert BatchNormalization in inference form."""
-    if call.node.integer("training_mode", 0):
+    old = call.node.opset < 7 and not call.node.integer("is_test", 0)
+    if old or call.node.integer("training_mode", 0):
         raise Unsupported("it is in training mode", "export the model after model.eval()")
     if not call.node.integer("spatial", 1):
         raise Unsupported("spatial=0 normalises each element by itself", "export with spatial=1")
@@ -142,15 +165,24 @@ HANDLERS = (
         conv,
         (2, 3),
         _CONV_ATTRS,
-        "1-d and 2-d, constant kernel; groups, dilations, all kinds of padding.",
+        "1-d to 3-d, constant kernel; groups, dilations, all kinds of padding.",
     ),
-    Handler("Gemm", gemm, (2, 3), "alpha beta transA transB", "Constant B and C (one row); transA=0."),
+    Handler(
+        "ConvTranspose",
+        conv_transpose,
+        (2, 3),
+        f"{_CONV_ATTRS} output_padding output_shape",
+        "Constant kernel; groups, dilations, all kinds of padding.",
+    ),
+    Handler(
+        "Gemm", gemm, (2, 3), "alpha beta broadcast transA transB", "Constant B and C (one row); transA=0."
+    ),
     Handler("MatMul", matmul, (2, 2), "", "Constant matrix on the right; a following Add becomes the bias."),
     Handler(
         "BatchNormalization",
         batch_norm,
         (5, 5),
-        "epsilon momentum spatial training_mode",
+        "epsilon is_test momentum spatial training_mode",
         "Inference form with constant statistics; spatial.",
     ),
 )

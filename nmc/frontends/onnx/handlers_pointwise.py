@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from nmc.frontends.onnx.arithmetic import affine, common_shape, expanded, factor, total
 from nmc.frontends.onnx.call import Call
-from nmc.frontends.onnx.fold import Array, as_float32, cheap_map
+from nmc.frontends.onnx.fold import Array, cheap_map
 from nmc.frontends.onnx.node import Unsupported, normal_axis
+from nmc.frontends.onnx.private import Product
 from nmc.frontends.onnx.table import Handler
 from nmc.frontends.onnx.tensors import FLOAT_CODES
 from nmc.ir.op import Value
@@ -75,13 +77,13 @@ def add(call: Call) -> Value:
         raise Unsupported("none of its operands depends on the network's input")
     data = values[0]
     if len(values) > 1:
-        data = call.emit(ann.Add, "values" if constants else "", data=values)
+        data = total(call, values, "values" if constants else "")
     for step, index in enumerate(constants, 1):
-        offset = _factor(call, index, data)
+        offset = factor(call, index, data)
         if len(call.args) == 2 and len(values) == 1 and (folded := _dense_bias(call, 1 - index, offset)):
             return folded
         suffix = "" if step == len(constants) else f"offset{step}"
-        data = _affine(call, data, None, offset, suffix=suffix, offset_name=index)
+        data = affine(call, data, None, offset, suffix=suffix, offset_name=index)
     return data
 
 
@@ -100,25 +102,28 @@ def subtract(call: Call) -> Value:
     """Convert Sub of two activations, or of an activation and a constant."""
     left, right = call.arg(0), call.arg(1)
     if isinstance(left, Value) and isinstance(right, Value):
-        negative = _affine(call, right, np.float32(-1), None, suffix="negative")
-        return call.emit(ann.Add, data=(left, negative))
+        negative = affine(call, right, np.float32(-1), None, suffix="negative")
+        return total(call, (left, negative))
     if isinstance(left, Value):
-        offset = _factor(call, 1, left)
-        return _affine(call, left, None, cheap_map(np.negative, offset))
+        offset = factor(call, 1, left)
+        return affine(call, left, None, cheap_map(np.negative, offset))
     data = call.value(1)
-    return _affine(call, data, np.float32(-1), _factor(call, 0, data), offset_name=0)
+    return affine(call, data, np.float32(-1), factor(call, 0, data), offset_name=0)
 
 
 def multiply(call: Call) -> Value:
-    """Convert Mul of an activation by a constant."""
+    """Convert Mul of an activation by a constant, or by a function of itself (Silu, Gelu and their like)."""
     if isinstance(call.arg(0), Value) and isinstance(call.arg(1), Value):
-        raise Unsupported(
+        both = (call.value(0), call.value(1))
+        left, right = (expanded(call, value, common_shape(both)) for value in both)
+        error = Unsupported(
             "it multiplies two activations",
-            "neurons add, they do not multiply; only constant factors are supported",
+            "neurons add, they do not multiply; only constant factors and x * sigmoid(x) and its like are supported",
         )
+        return call.emit_pending(Product, error, left=left, right=right)
     index = 1 if isinstance(call.arg(0), Value) else 0
     data = call.value(1 - index)
-    return _affine(call, data, _factor(call, index, data), None, scale_name=index)
+    return affine(call, data, factor(call, index, data), None, scale_name=index)
 
 
 def divide(call: Call) -> Value:
@@ -126,51 +131,16 @@ def divide(call: Call) -> Value:
     if isinstance(call.arg(1), Value):
         raise Unsupported("it divides by an activation", "only division by a constant is supported")
     data = call.value()
-    divisor = _factor(call, 1, data)
+    divisor = factor(call, 1, data)
     with np.errstate(all="ignore"):
         scale = cheap_map(lambda part: (1.0 / part.astype(np.float64)).astype(np.float32), divisor)
     call.finite(scale, "reciprocal of the divisor")
-    return _affine(call, data, scale, None)
+    return affine(call, data, scale, None)
 
 
 def negate(call: Call) -> Value:
     """Convert Neg."""
-    return _affine(call, call.value(), np.float32(-1), None)
-
-
-def _factor(call: Call, index: int, data: Value) -> Array:
-    """Give constant operand `index` without its batch axis, float32."""
-    found = call.weight(index, "constant operand")
-    array, rank = as_float32(found), len(data.shape) + 1
-    call.finite(array, "constant operand as float32")
-    if array.ndim > rank or (array.ndim == rank and array.shape[0] != 1):
-        raise Unsupported(
-            f"its constant of shape {found.shape} does not broadcast to {rank} axes, the first a batch axis",
-            "give the constant one entry on the batch axis",
-        )
-    return array[0] if array.ndim == rank else array
-
-
-def _affine(
-    call: Call,
-    data: Value,
-    scale: Array | np.float32 | None,
-    offset: Array | None,
-    *,
-    suffix: str = "",
-    scale_name: int | str = "scale",
-    offset_name: int | str = "offset",
-) -> Value:
-    consts = call.net.consts
-    if scale is None:
-        factor = consts.get("one", np.asarray(1, np.float32))
-    elif isinstance(scale, np.float32):
-        factor = consts.get("minus_one", np.asarray(scale))
-    else:
-        factor = call.const(scale_name, scale)
-    zero = np.asarray(0, np.float32)
-    addend = consts.get("zero", zero) if offset is None else call.const(offset_name, offset)
-    return call.emit(ann.Affine, suffix, data=data, scale=factor, offset=addend)
+    return affine(call, call.value(), np.float32(-1), None)
 
 
 def identity(call: Call) -> Value:
@@ -181,7 +151,8 @@ def identity(call: Call) -> Value:
 def dropout(call: Call) -> Value:
     """Convert Dropout in inference form: nothing to do."""
     mode = call.optional(2, "training_mode")
-    if mode is not None and mode.any():
+    trains = call.node.opset < 7 and not call.node.integer("is_test", 0)
+    if trains or (mode is not None and mode.any()):
         raise Unsupported("it is in training mode", "export the model after model.eval()")
     return call.value()
 
@@ -194,6 +165,21 @@ def cast(call: Call) -> Value:
             f"it casts activations to element type {code}", "only casts between floating types are supported"
         )
     return call.value()
+
+
+def arg_max(call: Call) -> Value:
+    """Convert ArgMax as the last node: dropped, because nmc's readout takes the argmax of the scores."""
+    data, rank = call.value(), len(call.value().shape) + 1
+    if normal_axis(call.node.integer("axis", 0), rank) == 0:
+        raise Unsupported("it compares the samples of a batch")
+    if call.node.integer("select_last_index", 0):
+        raise Unsupported("select_last_index=1: the readout takes the first of equal scores")
+    if call.net.graph.readers.get(call.node.outputs[0]):
+        raise Unsupported(
+            "it is in the middle of the network",
+            "end the network at the scores; the readout takes the argmax",
+        )
+    return data
 
 
 def softmax(call: Call) -> Value:
@@ -227,18 +213,31 @@ _LAST = "Only before an output; dropped, which leaves the argmax as it is."
 HANDLERS = (
     Handler("Relu", relu, (1, 1), "", "Any shape."),
     Handler(
-        "Clip", clip, (1, 3), "max min", "Constant bounds; a lower bound of 0 makes a Relu with a limit."
+        "Clip",
+        clip,
+        (1, 3),
+        "max min",
+        "Constant bounds; a lower bound of 0 makes a Relu with a limit, others do after `unroll`.",
     ),
     Handler("LRN", lrn, (1, 1), "alpha beta bias size", "Imported; not every target can run it."),
-    Handler("Add", add, (2, 2), "", "Activations of one shape; constants that broadcast to it."),
-    Handler("Sum", add, (1, 1 << 16), "", "Activations of one shape; constants that broadcast to it."),
-    Handler("Sub", subtract, (2, 2), "", "Activations of one shape; constants that broadcast to it."),
-    Handler("Mul", multiply, (2, 2), "", "By a constant that broadcasts to the activation."),
-    Handler("Div", divide, (2, 2), "", "By a constant that broadcasts to the activation."),
+    Handler("Add", add, (2, 2), "axis broadcast", "Activations and constants that broadcast to one shape."),
+    Handler("Sum", add, (1, 1 << 16), "", "Activations and constants that broadcast to one shape."),
+    Handler(
+        "Sub", subtract, (2, 2), "axis broadcast", "Activations and constants that broadcast to one shape."
+    ),
+    Handler(
+        "Mul",
+        multiply,
+        (2, 2),
+        "axis broadcast",
+        "By a constant that broadcasts to it, or as part of Silu, Gelu and others.",
+    ),
+    Handler("Div", divide, (2, 2), "axis broadcast", "By a constant that broadcasts to the activation."),
     Handler("Neg", negate, (1, 1), "", "Any shape."),
     Handler("Identity", identity, (1, 1), "", "Removed."),
-    Handler("Dropout", dropout, (1, 3), "ratio seed", "Inference form; removed."),
+    Handler("Dropout", dropout, (1, 3), "is_test ratio seed", "Inference form; removed."),
     Handler("Cast", cast, (1, 1), "round_mode saturate to", "Between floating types; removed."),
+    Handler("ArgMax", arg_max, (1, 1), "axis keepdims select_last_index", "Only as the last node; dropped."),
     Handler("Softmax", softmax, (1, 1), "axis", _LAST),
     Handler("LogSoftmax", softmax, (1, 1), "axis", _LAST),
 )

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from math import prod
+from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
+from nmc.frontends.onnx.arithmetic import affine
 from nmc.frontends.onnx.call import Call, spatial
 from nmc.frontends.onnx.fold import axes_of
 from nmc.frontends.onnx.geometry import check_reach, read_window
@@ -73,26 +78,49 @@ def _full(kernel: Ints) -> dict[str, Any]:
     return {"kernel": kernel, "stride": ones, "pad": (0,) * (2 * len(kernel)), "dilation": ones}
 
 
-def reduce_mean(call: Call) -> Value:
-    """Convert ReduceMean over spatial axes."""
-    data = call.value()
-    space, rank = spatial(data), len(data.shape) + 1
-    given = None if call.arg(1) is None else call.array(1, "axes")
-    axes = axes_of(call.node, (None, given), 1, rank)
+def reduce(call: Call) -> Value:
+    """Convert ReduceMean, ReduceSum and ReduceMax behind the batch axis: a pooling over all of the axes."""
+    data, node = call.value(), call.node
+    rank = len(data.shape) + 1
+    axes = axes_of(node, (None, call.optional(1, "axes")), 1, rank)
     if not axes:
-        if call.node.integer("noop_with_empty_axes", 0):
+        if node.integer("noop_with_empty_axes", 0):
             return data
         axes = tuple(range(rank))
-    if axes[0] < 2:
-        raise Unsupported(f"it averages over axes {axes}", "only axes from 2 on (space) can be averaged")
-    kernel = tuple(extent if axis + 2 in axes else 1 for axis, extent in enumerate(space))
-    if call.node.integer("keepdims", 1):
-        return call.emit(ann.AvgPool, data=data, **_full(kernel))
-    mean = call.emit(ann.AvgPool, "mean", data=data, **_full(kernel))
-    shape = tuple(extent for axis, extent in enumerate(mean.shape) if axis + 1 not in axes)
-    return call.emit(ann.Reshape, data=mean, shape=shape)
+    if axes[0] < 1:
+        raise Unsupported(f"it reduces the axes {axes}", "the batch axis (axis 0) cannot be reduced")
+    keeps = bool(node.integer("keepdims", 1))
+    inner = tuple(axis - 1 for axis in axes)
+    shape = tuple(
+        1 if axis in inner else extent for axis, extent in enumerate(data.shape) if keeps or axis not in inner
+    )
+    pooled = _pool_space(call, data, inner) if inner[0] > 0 else _pool_moved(call, data, inner)
+    if node.op_type == "ReduceSum":
+        count = prod(data.shape[axis] for axis in inner)
+        pooled = affine(call, pooled, np.float32(count), None, suffix="" if pooled.shape == shape else "sum")
+    return pooled if pooled.shape == shape else call.emit(ann.Reshape, data=pooled, shape=shape)
 
 
+def _pool_space(call: Call, data: Value, axes: Ints) -> Value:
+    """Pool over spatial axes; they keep the extent 1."""
+    kernel = tuple(extent if axis + 1 in axes else 1 for axis, extent in enumerate(data.shape[1:]))
+    keeps = call.node.integer("keepdims", 1) and call.node.op_type != "ReduceSum"
+    return call.emit(_POOLS[call.node.op_type], "" if keeps else "pool", data=data, **_full(kernel))
+
+
+def _pool_moved(call: Call, data: Value, axes: Ints) -> Value:
+    """Pool over axes among which are the channels: bring them together behind the others, in one axis."""
+    others = tuple(axis for axis in range(len(data.shape)) if axis not in axes)
+    kept = tuple(data.shape[axis] for axis in others)
+    extent = prod(data.shape[axis] for axis in axes)
+    data = call.emit(ann.Transpose, "order", data=data, perm=(*others, *axes))
+    data = call.emit(ann.Reshape, "rows", data=data, shape=(prod(kept), extent))
+    pooled = call.emit(_POOLS[call.node.op_type], "pool", data=data, **_full((extent,)))
+    return call.emit(ann.Reshape, "pooled", data=pooled, shape=kept or (1,))
+
+
+_POOLS = MappingProxyType({"ReduceMax": ann.MaxPool, "ReduceMean": ann.AvgPool, "ReduceSum": ann.AvgPool})
+_REDUCE = "axes keepdims noop_with_empty_axes"
 _WINDOW = "auto_pad ceil_mode dilations kernel_shape pads strides"
 
 HANDLERS = (
@@ -112,5 +140,7 @@ HANDLERS = (
     ),
     Handler("GlobalAveragePool", global_average_pool, (1, 1), "", "Any spatial axes."),
     Handler("GlobalMaxPool", global_max_pool, (1, 1), "", "Any spatial axes."),
-    Handler("ReduceMean", reduce_mean, (1, 2), "axes keepdims noop_with_empty_axes", "Over spatial axes."),
+    Handler("ReduceMax", reduce, (1, 2), _REDUCE, "Any axes behind the batch axis."),
+    Handler("ReduceMean", reduce, (1, 2), _REDUCE, "Any axes behind the batch axis."),
+    Handler("ReduceSum", reduce, (1, 2), _REDUCE, "Any axes behind the batch axis."),
 )

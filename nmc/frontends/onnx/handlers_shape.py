@@ -3,15 +3,37 @@
 from __future__ import annotations
 
 from math import prod
+from types import MappingProxyType
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from nmc.frontends.onnx.call import Call
-from nmc.frontends.onnx.fold import BATCH_MARKS, Known, axes_of, shape_slice, slice_arguments, split_sizes
+from nmc.frontends.onnx.arithmetic import check_index
+from nmc.frontends.onnx.call import Call, Moved
+from nmc.frontends.onnx.fold import (
+    BATCH_MARKS,
+    Known,
+    axes_of,
+    shape_slice,
+    slice_arguments,
+    split_sizes,
+    whole_numbers,
+)
+from nmc.frontends.onnx.handlers_index import take_each
+from nmc.frontends.onnx.handlers_recurrent import squeeze_moved
+from nmc.frontends.onnx.moved import only_read_moved, settle
 from nmc.frontends.onnx.node import MAX_INT, Ints, Unsupported, normal_axis
 from nmc.frontends.onnx.table import Handler
 from nmc.ir.op import Value
 from nmc.ir.ops import ann
+
+#: Names that numpy has for ONNX's kinds of border.
+_BORDERS: MappingProxyType[str, Literal["edge", "reflect", "wrap"]] = MappingProxyType(
+    {"edge": "edge", "reflect": "reflect", "wrap": "wrap"}
+)
+#: Longest border of repeated elements.
+MAX_EXTENT = 1 << 16
 
 _BATCH_HINT = "keep the batch axis first and alone; export with a free batch axis"
 
@@ -30,7 +52,7 @@ def _reshape_to(call: Call, data: Value, shape: Ints) -> Value:
 def reshape(call: Call) -> Value:
     """Convert Reshape with a constant shape."""
     data, known = call.value(), call.known(1, "shape")
-    wanted = [int(extent) for extent in known.array.reshape(-1)]
+    wanted = list(whole_numbers(known.array, "shape"))
     other = known.array if known.other is None else known.other
     if not wanted or other.size != len(wanted) or any(abs(extent) > MAX_INT for extent in wanted):
         raise Unsupported(f"its shape {wanted[:8]} is no shape of a batch")
@@ -69,8 +91,10 @@ def flatten(call: Call) -> Value:
     return _reshape_to(call, data, (prod(data.shape),))
 
 
-def squeeze(call: Call) -> Value:
+def squeeze(call: Call) -> Value | Moved:
     """Convert Squeeze of other axes than the batch axis."""
+    if isinstance(found := call.arg(0), Moved):
+        return squeeze_moved(call, found)
     data = call.value()
     rank = len(data.shape) + 1
     axes = axes_of(call.node, (None, call.optional(1, "axes")), 1, rank)
@@ -99,27 +123,34 @@ def unsqueeze(call: Call) -> Value:
     return _reshape_to(call, data, tuple(shape))
 
 
-def transpose(call: Call) -> Value:
-    """Convert Transpose that leaves the batch axis where it is."""
-    data = call.value()
-    rank = len(data.shape) + 1
+def transpose(call: Call) -> Value | Moved:
+    """Convert Transpose; the batch axis may move only on its way into and out of a recurrent layer."""
+    found = call.arg(0)
+    value, order = (found.value, found.perm) if isinstance(found, Moved) else (call.value(), None)
+    rank = len(value.shape) + 1
     perm = call.node.integers("perm", tuple(range(rank))[::-1], count=rank)
+    if sorted(perm) != list(range(rank)):
+        raise Unsupported(f"perm={list(perm)} is no order of {rank} axes")
+    if order is not None:
+        return settle(call, value, tuple(order[axis] for axis in perm))
     if perm[0] != 0:
+        if only_read_moved(call):
+            return Moved(value, perm)
         raise Unsupported(f"perm={list(perm)} moves the batch axis", _BATCH_HINT)
     if perm == tuple(range(rank)):
-        return data
-    return call.emit(ann.Transpose, data=data, perm=tuple(axis - 1 for axis in perm[1:]))
+        return value
+    return call.emit(ann.Transpose, data=value, perm=tuple(axis - 1 for axis in perm[1:]))
 
 
 def pad(call: Call) -> Value:
-    """Convert Pad with a constant border: attributes (operator set 2) or inputs (11 and later)."""
+    """Convert Pad: attributes (operator set 2) or inputs (11 and later)."""
     data, node = call.value(), call.node
-    if (mode := node.text("mode", "constant")) != "constant":
-        raise Unsupported(f"mode {mode!r}: only a constant border is supported", "pad with zeros")
+    if (mode := node.text("mode", "constant")) not in ("constant", *_BORDERS):
+        raise Unsupported(f"mode {mode!r} is not defined", "pad with zeros")
     if "pads" in node.attrs:
         pads, value = node.integers("pads"), node.number("value", 0.0)
     else:
-        pads = tuple(int(item) for item in call.array(1, "pads").reshape(-1))
+        pads = whole_numbers(call.array(1, "pads"), "pads")
         fill = call.optional(2, "constant_value")
         value = 0.0 if fill is None or fill.size == 0 else float(fill.reshape(-1)[0])
     rank = len(data.shape) + 1
@@ -127,13 +158,31 @@ def pad(call: Call) -> Value:
     if pads[0] or pads[rank]:
         raise Unsupported("it pads the batch axis", _BATCH_HINT)
     border = (*pads[1:rank], *pads[rank + 1 :])
+    if mode != "constant":
+        return take_each(call, data, _mirrored(data, border, mode))
     return call.emit(ann.Pad, data=data, pad=border, value=value) if any(border) else data
+
+
+def _mirrored(data: Value, border: Ints, mode: str) -> dict[int, NDArray[np.int64]]:
+    """Index maps that make a border of the elements themselves (negative: crop)."""
+    half, maps = len(data.shape), {}
+    for axis, extent in enumerate(data.shape):
+        before, after = border[axis], border[half + axis]
+        if before == after == 0:
+            continue
+        check_index(extent)
+        if max(before, after) >= (extent if mode == "reflect" else MAX_EXTENT) or extent + before + after < 1:
+            raise Unsupported(f"a border of {before} and {after} around {extent} elements, mode {mode!r}")
+        inner = np.arange(max(-before, 0), extent - max(-after, 0))
+        maps[axis] = np.pad(inner, (max(before, 0), max(after, 0)), mode=_BORDERS[mode])
+    return maps
 
 
 def _spread_pads(pads: Ints, call: Call, rank: int) -> Ints:
     """Fill in the axes that input 3 leaves out (operator set 18)."""
     given = call.optional(3, "axes")
-    axes = range(rank) if given is None else [normal_axis(int(axis), rank) for axis in given.reshape(-1)]
+    named = range(rank) if given is None else whole_numbers(given, "axes")
+    axes = [normal_axis(axis, rank) for axis in named]
     if (
         len(pads) != 2 * len(axes)
         or len(set(axes)) != len(axes)
@@ -164,24 +213,29 @@ def shape_of(call: Call) -> Known:
 
 
 def slice_(call: Call) -> Value:
-    """Convert Slice with steps of 1 behind the batch axis: a negative border."""
+    """Convert Slice behind the batch axis: a negative border, or an index map where it has steps."""
     data = call.value()
     rank = len(data.shape) + 1
     arrays = [None, *(call.optional(index, "bounds") for index in range(1, len(call.args)))]
-    border = [0] * (2 * len(data.shape))
+    border, maps = [0] * (2 * len(data.shape)), {}
     for axis, start, stop, step in zip(*slice_arguments(call.node, arrays, rank), strict=True):
         if axis == 0:
-            if start == 0 and stop >= MAX_INT - 1 and step == 1:
+            if start == 0 and step == 1 and (stop >= MAX_INT - 1 or stop == call.net.batch):
                 continue
             raise Unsupported("it slices the batch axis", _BATCH_HINT)
         extent = data.shape[axis - 1]
-        first, last, _ = slice(start, stop, step).indices(extent)
-        if step != 1 or last <= first:
-            raise Unsupported(
-                f"it takes {start}:{stop}:{step} of {extent} elements", "only steps of 1 are supported"
-            )
-        border[axis - 1], border[len(data.shape) + axis - 1] = -first, last - extent
-    return call.emit(ann.Pad, data=data, pad=tuple(border)) if any(border) else data
+        places = range(extent)[slice(start, stop, step)]
+        if not places:
+            raise Unsupported(f"it takes {start}:{stop}:{step} of {extent} elements, which are none")
+        if step != 1:
+            check_index(len(places))
+            maps[axis - 1] = np.asarray(places, np.int64)
+        else:
+            border[axis - 1] = -places[0]
+            border[len(data.shape) + axis - 1] = places[-1] + 1 - extent
+    if any(border):
+        data = call.emit(ann.Pad, "crop" if maps else "", data=data, pad=tuple(border))
+    return take_each(call, data, maps)
 
 
 def split(call: Call) -> tuple[Value, ...]:
@@ -208,7 +262,7 @@ HANDLERS = (
     Handler("Squeeze", squeeze, (1, 2), "axes", "Other axes than the batch axis."),
     Handler("Unsqueeze", unsqueeze, (1, 2), "axes", "Behind the batch axis."),
     Handler("Transpose", transpose, (1, 1), "perm", "The batch axis stays first."),
-    Handler("Pad", pad, (1, 4), "mode pads value", "Constant border, other axes than the batch axis."),
+    Handler("Pad", pad, (1, 4), "mode pads value", "All modes, other axes than the batch axis."),
     Handler("Concat", concat, (1, 1 << 16), "axis", "Activations, other axes than the batch axis."),
     Handler(
         "Shape",
@@ -217,6 +271,6 @@ HANDLERS = (
         "end start",
         "Folded; a free batch size may only become a batch size again.",
     ),
-    Handler("Slice", slice_, (1, 5), "axes ends starts", "Steps of 1, other axes than the batch axis."),
+    Handler("Slice", slice_, (1, 5), "axes ends starts", "Constant bounds, other axes than the batch axis."),
     Handler("Split", split, (1, 2), "axis num_outputs split", "Other axes than the batch axis."),
 )

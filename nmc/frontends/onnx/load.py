@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 #: Protobuf cannot hold more (https://protobuf.dev/programming-guides/proto-limits).
 MAX_BYTES = 1 << 31
 
-#: Operators had broadcast and is_test attributes before, which no exporter of today writes.
-OLDEST_OPSET = 7
+#: Reshape and others took their shapes as attributes before, which no exporter of today writes.
+OLDEST_OPSET = 6
 
 
 def read_model(path: Path, max_bytes: int = MAX_BYTES) -> ModelProto:
@@ -66,7 +66,7 @@ def opset_of(model: ModelProto, where: str) -> int:
     Raises
     ------
     NmcError
-        E0305 when the model names none, one older than 7, or one newer than the installed onnx.
+        E0305 when the model names none, one older than 6, or one newer than the installed onnx.
     """
     from onnx.defs import onnx_opset_version
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
 
 from nmc.frontends.onnx.fold import Array, as_float32
 from nmc.ir.const import Const
@@ -43,9 +46,13 @@ class Consts:
     _names: Names = field(default_factory=Names)
     _made: dict[str, list[Const]] = field(default_factory=dict)
 
-    def get(self, wanted: str, array: Array) -> Const:
-        """Give the float32 constant of this name and content."""
-        data = as_float32(array)
+    def fresh(self, wanted: str) -> str:
+        """Give a name that no constant has, for one that the caller makes."""
+        return self._names.fresh(wanted)
+
+    def get(self, wanted: str, array: Array, dtype: Any = np.float32) -> Const:
+        """Give the constant of this name and content, of the type `dtype`."""
+        data = as_float32(array) if dtype is np.float32 else np.asarray(array, dtype)
         same_name = self._made.setdefault(wanted, [])
         if same_name:
             candidate = Const(wanted, data)

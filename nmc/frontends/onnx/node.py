@@ -118,6 +118,20 @@ class Node:
             raise Unsupported(f"attribute {key!r} has {len(found)} entries instead of {count}")
         return tuple(_bounded(key, item) for item in found) if bounded else found
 
+    def texts(self, key: str, default: tuple[str, ...]) -> tuple[str, ...]:
+        """Give a list-of-strings attribute."""
+        return self._list(key, str, default)
+
+    def numbers(self, key: str) -> tuple[float, ...]:
+        """Give an obligatory list-of-floats attribute."""
+        return tuple(map(float, self._list(key, (float, int), None)))
+
+    def _list(self, key: str, types: type | tuple[type, ...], default: Any) -> tuple[Any, ...]:
+        found: tuple[Any, ...] = self._attr(key, tuple, default)
+        if not all(isinstance(item, types) for item in found):
+            raise Unsupported(f"attribute {key!r} has a value of the wrong kind", "export the model again")
+        return found
+
 
 @dataclass(frozen=True)
 class Opaque:

@@ -7,30 +7,29 @@ from types import MappingProxyType
 from nmc.frontends.onnx.fold import FOLDABLE
 
 _RELU_HINT = "replace it by Relu (or Clip from 0) and fine-tune the network"
-_QUANT_HINT = "import the float model; the compiler quantises the weights itself"
-_FLOOR_HINT = "export the network with Relu or Clip in place of the quantised activation"
+_QUANT_HINT = "export the model in QDQ format (QuantizeLinear and DequantizeLinear around float operators)"
+_FLOOR_HINT = "write it as scale, add one half, Floor, Clip, scale back; or use Relu or Clip"
 
 _GROUPS: tuple[tuple[str, str, str], ...] = (
-    ("Sigmoid Tanh Elu Selu Celu Gelu Softplus Softsign HardSigmoid HardSwish Swish Mish Erf LeakyRelu PRelu "
-     "ThresholdedRelu Shrink",
+    ("ThresholdedRelu Shrink Sign Hardmax Sin Cos Tan",
      "a firing rate cannot stand for this activation function", _RELU_HINT),
-    ("QuantizeLinear DequantizeLinear DynamicQuantizeLinear QLinearConv QLinearMatMul ConvInteger "
-     "MatMulInteger QLinearAdd QGemm",
-     "quantised models are not imported", _QUANT_HINT),
+    ("DynamicQuantizeLinear QLinearConv QLinearMatMul ConvInteger MatMulInteger QLinearAdd QGemm",
+     "arithmetic on integer tensors is not imported", _QUANT_HINT),
     ("Floor Ceil Round",
-     "rounding of activations (quantised activations such as QCFS) is not imported", _FLOOR_HINT),
-    ("LSTM GRU RNN", "recurrent cells are not imported", "train a spiking or a feed-forward network"),
+     "it is no part of a quantised activation (scale, round, clip, scale back, as in QCFS)", _FLOOR_HINT),
+    ("LSTM GRU", "its gates multiply activations, which neurons cannot",
+     "train a simple recurrent (RNN with relu), a spiking, or a feed-forward network"),
     ("If Loop Scan SequenceMap", "control flow with subgraphs cannot run on neurons",
      "export the model with torch.jit.trace, or unroll and fold it with onnxsim"),
-    ("Resize Upsample ConvTranspose DepthToSpace SpaceToDepth GridSample", "upsampling is not imported",
-     "end the network before it"),
+    ("GridSample", "its places depend on the network's input", "end the network before it"),
+    ("Pow", "powers of activations are no sums of spikes", _RELU_HINT),
     ("LayerNormalization InstanceNormalization GroupNormalization RMSNormalization LpNormalization "
      "MeanVarianceNormalization",
      "it normalises with statistics of the sample itself, which weights cannot do",
      "train with BatchNormalization, which becomes part of the weights"),
     ("Attention MultiHeadAttention Einsum", "products of activations have no synaptic weights",
      "use convolutions and dense layers"),
-    ("ArgMax ArgMin TopK", "picking the largest output belongs to the readout",
+    ("ArgMin TopK", "picking the largest output belongs to the readout",
      "end the network at the scores; nmc's readout takes the argmax"),
 )  # fmt: skip
 

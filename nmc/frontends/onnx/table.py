@@ -38,9 +38,21 @@ class Handler:
 @cache
 def handlers() -> Mapping[str, Handler]:
     """All handlers by operator."""
-    from nmc.frontends.onnx import handlers_linear, handlers_pointwise, handlers_pool, handlers_shape
+    from nmc.frontends.onnx import (
+        handlers_activation,
+        handlers_index,
+        handlers_linear,
+        handlers_pointwise,
+        handlers_pool,
+        handlers_quantize,
+        handlers_recurrent,
+        handlers_shape,
+    )
 
-    families = (handlers_linear, handlers_pool, handlers_pointwise, handlers_shape)
+    families = (
+        handlers_linear, handlers_pool, handlers_pointwise, handlers_activation, handlers_quantize, handlers_shape,
+        handlers_index, handlers_recurrent,
+    )  # fmt: skip
     return {handler.op_type: handler for family in families for handler in family.HANDLERS}
 
 
