@@ -7,38 +7,26 @@ keeps the spikes that are still under way. It is vectorised over samples and nev
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nmc.ir.diagnostics import fail
+from nmc.ir.diagnostics import NmcError, fail
 from nmc.ir.module import Module
 from nmc.ir.op import Op, State, StatefulOp
 from nmc.ir.ops import ann, snn
+from nmc.ir.rest import Exit, Rest, settle_bound
+from nmc.ir.results import Recorder as Recorder
+from nmc.ir.results import Result as Result
+from nmc.ir.results import join_results as join_results
+from nmc.ir.results import stack_frames
 
 Array = NDArray[Any]
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a run gives.
-
-    Parameters
-    ----------
-    outputs : dict of str to (B, ...) array
-        Decoded outputs by name of the value they decode.
-    probes : dict of str to (B, T, ...) array
-        Recorded values by probe name (``population.spikes``, ``population.v``, ...).
-    spikes : dict of str to (...) int64 array
-        Spikes of each neuron of every population, summed over samples and steps.
-    """
-
-    outputs: dict[str, Array]
-    probes: dict[str, Array] = field(default_factory=dict)
-    spikes: dict[str, Array] = field(default_factory=dict)
+#: Is told (step, op, output, state) after every op.
+Observer = Callable[[int, Op, Array, State], None]
 
 
 def run_ann(
@@ -91,23 +79,30 @@ def _batch(name: str, shape: tuple[int, ...], inputs: Mapping[str, Array], lead:
 def run_snn(
     module: Module,
     inputs: Mapping[str, Array],
-    steps: int,
+    steps: int | None = None,
     *,
     probes: Sequence[str] = (),
     first_sample: int = 0,
     batch: int = 128,
     progress: Progress | None = None,
+    recorder: Observer | None = None,
+    until_quiescent: bool = False,
+    trace: bool = False,
 ) -> Result:
     """Execute an ``snn`` module (converted or legalised) for `steps` time steps.
+
+    An output with a margin, or with the attribute `quiescent`, may end the run of a sample (of a frame) earlier.
 
     Parameters
     ----------
     module : Module
         A module of level ``snn`` that verifies.
     inputs : mapping of str to array
-        Data by the `source` of each input: (B, *shape), or (B, T, *shape) for the raster encoder.
-    steps : int
-        Number of time steps.
+        Data by the `source` of each input: (B, *shape); (B, T, *shape) for the raster encoder; (B, F, *shape) for
+        streams of F frames.
+    steps : int, optional
+        Number of time steps (a frame), by default the module's attribute `steps`; with `until_quiescent` the most
+        that are run, by default as many as the network can need.
     probes : sequence of str
         ``population.spikes`` records the output of a population; ``population.v`` and other names record
         state.
@@ -117,22 +112,48 @@ def run_snn(
         Samples computed at once; does not change the result.
     progress : callable
         Called with (samples done, samples in all).
+    recorder : callable
+        Called with (step, op, its output, its state) after every op of every step; must not change them.
+    until_quiescent : bool
+        Run until the network is at rest, whatever the outputs say.
+    trace : bool
+        Record the decoded outputs after every step.
 
     Raises
     ------
     NmcError
-        E0401 for missing or misshapen data, E0402 for a probe of something that is not there.
+        E0401 for missing or misshapen data, E0402 for a probe of something that is not there, E0406 for a network
+        that does not come to rest within `steps`.
     """
     _check_probes(module, probes)
-    if steps < 1 or batch < 1:
-        raise fail("E0401", f"cannot run {steps} steps in batches of {batch}; both must be at least 1")
+    most = _most_steps(module, steps, until_quiescent)
+    if most < 1 or batch < 1:
+        raise fail("E0401", f"cannot run {most} steps in batches of {batch}; both must be at least 1")
+    plan = _Plan(most, tuple(probes), recorder, until_quiescent, trace)
     return in_batches(
-        lambda part, first: _run_batch(module, part, steps, probes, first),
-        inputs,
-        first_sample,
-        batch,
-        progress,
+        lambda part, first: _run_batch(module, part, plan, first), inputs, first_sample, batch, progress
     )
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What `run_snn` was asked for."""
+
+    steps: int
+    probes: tuple[str, ...]
+    recorder: Observer | None
+    until_quiescent: bool
+    trace: bool
+
+
+def _most_steps(module: Module, steps: int | None, until_quiescent: bool) -> int:
+    if steps is not None:
+        return steps
+    bound = settle_bound(module) if until_quiescent else None
+    found = module.attr("steps") if bound is None else bound
+    if not isinstance(found, int):
+        raise fail("E0401", "the network does not say how many steps a run takes", hint="give their number")
+    return found
 
 
 def in_batches(
@@ -155,16 +176,6 @@ def in_batches(
     return join_results(parts)
 
 
-def join_results(parts: Sequence[Result]) -> Result:
-    """Join the results of successive batches."""
-    first = parts[0]
-    return Result(
-        {name: np.concatenate([part.outputs[name] for part in parts]) for name in first.outputs},
-        {name: np.concatenate([part.probes[name] for part in parts]) for name in first.probes},
-        {name: sum((part.spikes[name] for part in parts[1:]), first.spikes[name]) for name in first.spikes},
-    )
-
-
 def _check_probes(module: Module, probes: Sequence[str]) -> None:
     for probe in probes:
         name = probe.rpartition(".")[0]
@@ -180,7 +191,8 @@ class _Wires:
         self._depth: dict[str, int] = {}
         for op in ops:
             for value in op.operands:
-                self._depth[value.name] = max(self._depth.get(value.name, 0), getattr(op, "delay", 0))
+                longest = max(getattr(tap, "delay", 0) for tap in op.taps)
+                self._depth[value.name] = max(self._depth.get(value.name, 0), longest)
         self._rings: dict[str, dict[int, Array]] = {}
 
     def put(self, name: str, t: int, item: Array) -> None:
@@ -192,20 +204,107 @@ class _Wires:
         return None if t < 0 else self._rings[name][t % (self._depth[name] + 1)]
 
 
-def _run_batch(
-    module: Module, inputs: dict[str, Array], steps: int, probes: Sequence[str], first: int
-) -> Result:
-    size = min((len(data) for data in inputs.values()), default=1)
-    states = {op.out: op.begin(size) for op in module.of_type(StatefulOp)}
-    recorder = Recorder(module, probes)
-    wires = _Wires(module.ops)
-    for t in range(steps):
-        for op in module.ops:
-            item = _evaluate(op, wires, states, inputs, t, first, size)
-            if item is not None:
-                wires.put(op.out, t, item)
-                recorder.record(op, item, states.get(op.out, {}))
-    return recorder.result()
+def _run_batch(module: Module, inputs: dict[str, Array], plan: _Plan, first: int) -> Result:
+    """Run one batch of samples, frame after frame where the inputs are streams."""
+    network = _Network(module, inputs, first)
+    if network.frames is None:
+        return network.run(plan, 0)
+    return stack_frames([network.run(plan, frame) for frame in range(network.frames)])
+
+
+class _Network:
+    """A batch of samples in a network; state and time go on from frame to frame."""
+
+    def __init__(self, module: Module, inputs: dict[str, Array], first: int) -> None:
+        self._module, self._inputs, self._first = module, inputs, first
+        self._size = min((len(data) for data in inputs.values()), default=1)
+        self._states = {op.out: op.begin(self._size) for op in module.of_type(StatefulOp)}
+        self._wires = _Wires(module.ops)
+        self._time = 0
+        self.frames = _frames(module, inputs)
+
+    def run(self, plan: _Plan, frame: int) -> Result:
+        """Run the steps of a frame (or of the samples, which are one)."""
+        begin, outputs = self._time, self._module.of_type(snn.Output)
+        settling = plan.until_quiescent or any(op.quiescent for op in outputs)
+        rest = Rest(self._module, self._size, begin) if settling else None
+        leaving = Exit(outputs, self._size) if _early(plan, outputs) else None
+        collected, numbers = Recorder(self._module, plan.probes), self._numbers(frame)
+        for t in range(begin, begin + plan.steps):
+            self._step(t, begin, numbers, collected, plan.recorder, (rest, leaving))
+            if leaving is not None:
+                leaving.look(collected.latest(), t - begin)
+                if leaving.done.all():
+                    break
+            if rest is not None and rest.reached(self._states, t):
+                break
+        else:
+            if rest is not None:
+                raise _no_rest(plan.steps)
+        self._time = t + 1
+        taken = leaving.values if leaving is not None else None
+        return collected.result(trace=plan.trace, taken=taken, settled=_settled(rest, leaving))
+
+    def _step(
+        self,
+        t: int,
+        begin: int,
+        numbers: Mapping[str, Array],
+        collected: Recorder,
+        observer: Observer | None,
+        watch: tuple[Rest | None, Exit | None],
+    ) -> None:
+        rest, leaving = watch
+        running = ~leaving.done if leaving is not None and leaving.done.any() else None
+        for op in self._module.ops:
+            if isinstance(op, snn.Input) and op.out in numbers:
+                item: Array | None = op.schedule(numbers[op.out], t - begin)
+            else:
+                item = _evaluate(op, self._wires, self._states, self._inputs, t, self._first, self._size)
+            if item is None:
+                continue
+            self._wires.put(op.out, t, item)
+            collected.record(op, item, self._states.get(op.out, {}), running)
+            if rest is not None:
+                rest.note(op, item, t)
+            if observer is not None:
+                observer(t, op, item, self._states.get(op.out, {}))
+
+    def _numbers(self, frame: int) -> dict[str, Array]:
+        """What enters through the exact inputs in a frame, computed once."""
+        found = {}
+        for op in self._module.of_type(snn.Input):
+            if op.rests:
+                data = _batch(op.source, op.shape, self._inputs, 2 if op.stream else 1)
+                found[op.out] = op.difference(data, frame) if op.stream else op.integers(data)
+        return found
+
+
+def _frames(module: Module, inputs: Mapping[str, Array]) -> int | None:
+    """Number of frames of a stream, None where the inputs are single samples."""
+    ops = module.of_type(snn.InputOp)
+    streams = [op for op in ops if isinstance(op, snn.Input) and op.stream]
+    if not streams:
+        return None
+    counts = {int(_batch(op.source, op.shape, inputs, 2).shape[1]) for op in streams}
+    if len(streams) < len(ops) or len(counts) > 1 or not min(counts):
+        raise fail("E0401", "all inputs of a network must be streams with the same number of frames, or none")
+    return counts.pop()
+
+
+def _early(plan: _Plan, outputs: Sequence[snn.Output]) -> bool:
+    return not plan.until_quiescent and any(op.margin for op in outputs)
+
+
+def _settled(rest: Rest | None, leaving: Exit | None) -> Array | None:
+    if rest is None or leaving is None:
+        return leaving.steps if leaving is not None else rest.settled if rest is not None else None
+    return np.where(leaving.done, leaving.steps, rest.settled)
+
+
+def _no_rest(steps: int) -> NmcError:
+    hint = "run more steps; a loop of signed spikes may never come to rest"
+    return fail("E0406", f"the network is not at rest after {steps} steps", hint=hint)
 
 
 def _evaluate(
@@ -215,12 +314,19 @@ def _evaluate(
         return None
     if isinstance(op, snn.InputOp):
         return encode_input(op, inputs, first, t, size)
-    args = [wires.get(value.name, t - getattr(op, "delay", 0)) for value in op.operands]
     if isinstance(op, StatefulOp):
-        return op.step(states[op.out], t, *args)
+        return op.step(states[op.out], t, *(wires.get(value.name, t) for value in op.operands))
+    total = _delayed(op.taps[0], wires, t, size)
+    for tap in op.taps[1:]:
+        total = total + _delayed(tap, wires, t, size)
+    return total
+
+
+def _delayed(op: Op, wires: _Wires, t: int, size: int) -> Array:
+    """Run an op on what its operands were `delay` steps ago; nothing had happened before the first step."""
+    args = [wires.get(value.name, t - getattr(op, "delay", 0)) for value in op.operands]
     if any(arg is None for arg in args):
-        silent = [np.zeros((size, *value.shape), np.uint8) for value in op.operands]
-        return op.run(*silent)
+        args = [np.zeros((size, *value.shape), np.uint8) for value in op.operands]
     return op.run(*args)
 
 
@@ -229,34 +335,3 @@ def encode_input(op: snn.InputOp, inputs: Mapping[str, Array], first: int, t: in
     if not op.source:
         return op.encode(np.zeros((size, *op.shape)), first, t)
     return op.encode(_batch(op.source, op.shape, inputs, 2 if op.in_time else 1), first, t)
-
-
-class Recorder:
-    """Collects outputs, probes and spike counts while a network runs."""
-
-    def __init__(self, module: Module, probes: Sequence[str]) -> None:
-        self._outputs = module.of_type(snn.Output)
-        self._decoded = {op.data.name for op in self._outputs}
-        self._probes = [(probe, *probe.rpartition(".")[::2]) for probe in probes]
-        self._values: dict[str, list[Array]] = {name: [] for name in self._decoded}
-        self._records: dict[str, list[Array]] = {probe: [] for probe in probes}
-        self._spikes: dict[str, Array] = {}
-
-    def record(self, op: Op, item: Array, state: State) -> None:
-        """Note the output `item` of `op` and its state after a step."""
-        if op.out in self._decoded:
-            self._values[op.out].append(item)
-        if isinstance(op, StatefulOp) and op.result.type.kind == "spikes":
-            count = item.sum(axis=0, dtype=np.int64)
-            self._spikes[op.out] = self._spikes[op.out] + count if op.out in self._spikes else count
-        for probe, name, what in self._probes:
-            if name == op.out:
-                if what != "spikes" and what not in state:
-                    raise fail("E0402", f"{op.name} has no state {what} for probe {probe}")
-                self._records[probe].append((item if what == "spikes" else state[what]).copy())
-
-    def result(self) -> Result:
-        """Decode the outputs and stack the probes."""
-        outputs = {op.data.name: op.decode(self._values[op.data.name]) for op in self._outputs}
-        probes = {probe: np.stack(items, axis=1) for probe, items in self._records.items()}
-        return Result(outputs, probes, self._spikes)

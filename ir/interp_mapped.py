@@ -68,7 +68,7 @@ def _parts(module: Module) -> dict[str, list[_Part]]:
         op = module.producers[neurons.of.name]
         if isinstance(op, StatefulOp) and not isinstance(op, snn.InputOp):
             sources = {via: frozenset(names) for via, names in routed.get(neurons.out, {}).items()}
-            if getattr(op, "reset", "") == "soft" and neurons.out not in sources.get(op.out, ()):
+            if getattr(op, "resets_itself", False) and neurons.out not in sources.get(op.out, ()):
                 raise fail("E0405", f"part %{neurons.out} has a soft reset but no synapses for it")
             table.setdefault(op.out, []).append(_Part(neurons, op.part(neurons.box), sources))
     for name, found in table.items():
@@ -136,13 +136,15 @@ class _MappedRun:
             return self._history[name][t][cut]
         key = (name, part.sources.get(name, frozenset()))
         if key not in self._sums:
-            self._sums[key] = producer.run(self._spikes(producer, key[1], t))
+            arrived = [tap.run(self._spikes(tap, key[1], t)) for tap in producer.taps]
+            self._sums[key] = sum(arrived[1:], arrived[0])
         return self._sums[key][cut]
 
     def _spikes(self, via: Op, sources: frozenset[str], t: int) -> Array:
         value = via.operands[0]
         then = t - getattr(via, "delay", 0)
-        seen = np.zeros((self._size, *value.shape), np.uint8)
+        kind = self._history[value.name][then].dtype if then >= 0 else np.uint8
+        seen = np.zeros((self._size, *value.shape), kind)
         if then >= 0:
             for name in sorted(sources):
                 cut = (slice(None), *self._boxes[name].slices)

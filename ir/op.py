@@ -105,7 +105,7 @@ class Op:
     """
 
     name: ClassVar[str] = ""
-    levels: ClassVar[tuple[str, ...]] = ()
+    belongs: ClassVar[tuple[str, ...]] = ()
 
     out: str = ""
     loc: Loc | None = field(default=None, compare=False, repr=False)
@@ -114,7 +114,7 @@ class Op:
         super().__init_subclass__(**kwargs)
         if name:
             cls.name = name
-            cls.levels = levels or (name.split(".")[0],)
+            cls.belongs = levels or (name.split(".")[0],)
 
     def infer(self) -> Type | None:
         """Type of the result, None for an op without one.
@@ -162,6 +162,11 @@ class Op:
         specs = (spec for spec in op_fields(type(self)) if spec.role == "const")
         return tuple(const for spec in specs if (const := getattr(self, spec.name)) is not None)
 
+    @property
+    def taps(self) -> tuple[Op, ...]:
+        """Ops of one delay each whose results add up to this one's: itself, unless it has several delays."""
+        return (self,)
+
     def run(self, *args: Any) -> Array:
         """Execute the op on arrays with a leading batch axis, one argument an operand value (the law).
 
@@ -188,6 +193,20 @@ class StatefulOp(Op):
     def step(self, state: State, t: int, *args: Any) -> Array:
         """One time step: update `state` in place and give the op's output of step `t`."""
         raise VerifyError(f"{self.name} computes nothing")
+
+    @property
+    def rests(self) -> bool:
+        """Whether the op falls silent some time after the last event has reached it (`eligible` says when)."""
+        return False
+
+    @property
+    def active_until(self) -> int:
+        """First step from which nothing happens in the op but by events, where it `rests`."""
+        return 0
+
+    def eligible(self, state: State, t: int) -> Array:
+        """Samples (B,) bool in which, after step `t`, a neuron would still send something by itself."""
+        raise VerifyError(f"{self.name} is never known to be at rest")
 
 
 def op_fields(cls: type[Op]) -> tuple[FieldSpec, ...]:

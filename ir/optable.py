@@ -20,6 +20,12 @@ _BUILT_IN = {
     "image": "nmc.ir.ops.image",
 }
 
+#: Dialects whose ops live in several modules of `nmc.ir.ops`.
+_ROOMS = {
+    "ann": ("ann", "ann_layers", "ann_pointwise"),
+    "snn": ("snn", "neurons", "sources", "exact"),
+}
+
 
 def find_op(name: str) -> type[Op]:
     """Give the class of the op printed as `name`.
@@ -44,9 +50,9 @@ def dialect_ops(dialect: str) -> Mapping[str, type[Op]]:
     """All ops of a dialect by printed name; empty when nobody provides it."""
     if not dialect.isidentifier():
         return {}
-    if dialect == "snn":  # one dialect, three rooms
-        return {**_ops_in("nmc.ir.ops.snn", dialect), **_ops_in("nmc.ir.ops.neurons", dialect),
-                **_ops_in("nmc.ir.ops.sources", dialect)}  # fmt: skip
+    if dialect in _ROOMS:
+        rooms = (_ops_in(f"nmc.ir.ops.{room}", dialect) for room in _ROOMS[dialect])
+        return {name: cls for ops in rooms for name, cls in ops.items()}
     target = _BUILT_IN.get(dialect) or _plugin_module(dialect) or f"nmc.targets.{dialect}.ops"
     try:
         module = importlib.import_module(target)

@@ -7,12 +7,15 @@ at least 1, which ``retime`` provides. State is float64 at this level.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
 from nmc.ir.const import Const
+from nmc.ir.diagnostics import fail
 from nmc.ir.encode import rate_spikes
 from nmc.ir.op import Array, Op, State, StatefulOp, Value, broadcasts, require
 from nmc.ir.ops import kernels
@@ -37,6 +40,17 @@ class InputOp(StatefulOp):
         raise TypeError(f"{self.name} brings nothing in")
 
 
+#: Encoders of exact networks: whole numbers clip(rint(gain * data), low, high), all of which have entered in the end.
+EXACT_ENCODERS = ("burst", "spread", "const", "count", "bits")
+#: Encoders that send spikes; the others of `EXACT_ENCODERS` send graded events, ``constant`` currents.
+_SPIKING = ("rate", "raster", "count", "bits")
+MAX_OVER = 1 << 20
+MAX_DELAY = 1 << 40
+#: Whole numbers below it, and their sums in any order as long as they stay below, are exact in float32.
+_EXACT_FLOAT32 = 1 << 24
+MAX_INPUT = 1 << 31
+
+
 @dataclass(frozen=True, kw_only=True)
 class Input(InputOp, name="snn.input"):
     """A network input with its encoder.
@@ -45,27 +59,94 @@ class Input(InputOp, name="snn.input"):
 
     ``constant`` gives the current ``gain * data`` at every step, cut below at 0; ``rate`` gives
     spikes with that probability a step; ``raster`` takes spikes (B, T, *shape) as they are.
+
+    Exact networks take whole numbers x = clip(rint(gain * data), low, high): ``burst`` sends x in step 0, ``spread``
+    by the cumulative floor over `over` steps (floor((t + 1) x / over) - floor(t x / over)), ``const`` x in each of
+    them; ``count`` sends x plain spikes, spread in the same way over as many steps, ``bits`` the `over` binary digits
+    of x, the highest first. With `stream` the data are frames (B, F, *shape), and what enters is x of a frame minus x
+    of the one before.
     """
 
     source: str
     shape: Ints
-    encoder: Literal["constant", "rate", "raster"] = "constant"
+    encoder: Literal["constant", "rate", "raster", "burst", "spread", "const", "count", "bits"] = "constant"
     gain: float = 1.0
     seed: int = 0
+    low: int = 0
+    high: int = 0
+    over: int = 1
+    stream: bool = False
 
     @property
     def in_time(self) -> bool:
         """The raster encoder takes spikes."""
         return self.encoder == "raster"
 
+    @property
+    def rests(self) -> bool:
+        """Whole numbers enter in the first `over` steps."""
+        return self.encoder in EXACT_ENCODERS
+
+    @property
+    def active_until(self) -> int:
+        """Steps in which something may enter."""
+        return 1 if self.encoder == "burst" else self.over
+
     def infer(self) -> Type:
-        """Current for the constant encoder, spikes for the others."""
-        return Type("current" if self.encoder == "constant" else "spikes", self.shape)
+        """Current for the constant encoder, whole numbers or spikes for the others."""
+        if self.encoder == "constant":
+            return Type("current", self.shape)
+        return Type("spikes" if self.encoder in _SPIKING else "graded", self.shape)
+
+    def verify(self) -> None:
+        """The range of the whole numbers is one, and the encoder can send all of it."""
+        require(not self.stream or self.encoder in EXACT_ENCODERS[:3],
+                f"encoder {self.encoder} cannot send the differences of a stream")  # fmt: skip
+        if self.encoder not in EXACT_ENCODERS:
+            return
+        require(-MAX_INPUT <= self.low <= self.high <= MAX_INPUT, f"range {self.low}..{self.high} is none")
+        require(1 <= self.over <= MAX_OVER, f"over {self.over} is not in 1..{MAX_OVER}")
+        if self.encoder in ("count", "bits"):
+            most = self.over if self.encoder == "count" else (1 << min(self.over, 32)) - 1
+            require(self.low >= 0 and self.high <= most,
+                    f"{self.encoder} over {self.over} steps does not hold {self.low}..{self.high}")  # fmt: skip
+
+    def integers(self, data: Array) -> Array:
+        """The whole numbers that stand for data of any shape, int64.
+
+        Raises
+        ------
+        NmcError
+            E0403 for NaN or infinity.
+        """
+        scaled = np.rint(data.astype(np.float64) * self.gain)
+        if not np.isfinite(scaled).all():
+            raise fail("E0403", f"the data for input {self.source} hold NaN or infinity", hint="remove them")
+        return np.asarray(np.clip(scaled, self.low, self.high), np.int64)
+
+    def difference(self, frames: Array, frame: int) -> Array:
+        """How the whole numbers of a frame of (B, F, *shape) differ from those of the one before, int64."""
+        now = self.integers(frames[:, frame])
+        return np.asarray(now - self.integers(frames[:, frame - 1])) if frame else now
+
+    def schedule(self, numbers: Array, t: int) -> Array:
+        """What of whole numbers (B, *shape) enters in step `t`: (B, *shape) integers, uint8 for spikes."""
+        kind = np.uint8 if self.encoder in _SPIKING else np.int64
+        if not 0 <= t < self.active_until:
+            return np.zeros(numbers.shape, kind)
+        if self.encoder in ("burst", "const"):
+            return numbers
+        if self.encoder == "bits":
+            return np.asarray((numbers >> (self.over - 1 - t)) & 1, kind)
+        return np.asarray((t + 1) * numbers // self.over - t * numbers // self.over, kind)
 
     def encode(self, data: Array, first_sample: int, t: int) -> Array:
         """Apply the encoder."""
         if self.encoder == "raster":
             return data[:, t] if t < data.shape[1] else np.zeros_like(data[:, 0])
+        if self.encoder in EXACT_ENCODERS:
+            over = t >= self.active_until
+            return self.schedule(np.zeros(data.shape, np.int64) if over else self.integers(data), t)
         scaled = np.maximum(data.astype(np.float64) * self.gain, 0.0)
         return scaled if self.encoder == "constant" else rate_spikes(scaled, self.seed, first_sample, t)
 
@@ -85,6 +166,35 @@ class ProjectionOp(Op):
             kind in ("spikes", "graded"), f"operand is {kind}, a projection needs spikes or graded events"
         )
         require(self.delay >= 0, f"delay {self.delay} is negative")
+        require(self.delay <= MAX_DELAY, f"delay {self.delay} is longer than {MAX_DELAY} steps")
+
+    @cached_property
+    def _heaviest(self) -> int | None:
+        """The largest sum of absolute weights onto one target, None for weights that are not whole numbers."""
+        weight = self.weight.array()
+        if weight.dtype.kind not in "iu" or not weight.size:
+            return None
+        sizes = np.abs(weight.astype(np.float64))
+        return int(
+            sizes.max() if isinstance(self, OneToOne) else sizes.reshape(len(sizes), -1).sum(axis=1).max()
+        )
+
+    def _through(self, spikes: Array, product: Callable[[Array], Array]) -> Array:
+        """Apply a linear map in float64; in float32 where every partial sum is a whole number that float32 holds.
+
+        Of whole numbers, samples without events are left out: their sums are 0.
+        """
+        if self._heaviest is None or spikes.dtype.kind not in "iub":
+            return product(spikes.astype(np.float64))
+        most = max(int(spikes.max(initial=0)), -int(spikes.min(initial=0)))
+        kind = np.float32 if most * self._heaviest < _EXACT_FLOAT32 else np.float64
+        active = spikes.reshape(len(spikes), -1).any(axis=1)
+        if active.all():
+            return product(spikes.astype(kind)).astype(np.float64, copy=False)
+        total = np.zeros((len(spikes), *self.result.shape))
+        if active.any():
+            total[active] = product(spikes[active].astype(kind))
+        return total
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +218,10 @@ class Conv(ProjectionOp, name="snn.conv"):
 
     def run(self, spikes: Array) -> Array:
         """Convolve the spikes of one step, float64."""
-        data, weight = spikes.astype(np.float64), self.weight.array()
-        return kernels.conv(data, weight, self.stride, self.pad, self.dilation, self.groups)
+        weight = self.weight.array()
+        return self._through(
+            spikes, lambda data: kernels.conv(data, weight, self.stride, self.pad, self.dilation, self.groups)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,8 +244,8 @@ class Dense(ProjectionOp, name="snn.dense"):
 
     def run(self, spikes: Array) -> Array:
         """Multiply the spikes of one step, float64."""
-        product = kernels.dense(spikes.astype(np.float64), self.weight.array())
-        return product.reshape(-1, *self.shape) if self.shape else product
+        weight, shape = self.weight.array(), self.result.shape
+        return self._through(spikes, lambda data: kernels.dense(data, weight).reshape(-1, *shape))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,8 +264,8 @@ class OneToOne(ProjectionOp, name="snn.one_to_one"):
 
     def run(self, spikes: Array) -> Array:
         """Scale the spikes of one step, float64."""
-        product: Array = spikes.astype(np.float64) * self.weight.array()
-        return product
+        weight = self.weight.array()
+        return self._through(spikes, lambda data: data * weight.astype(data.dtype, copy=False))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,12 +364,33 @@ class Output(Op, name="snn.output", levels=("snn", "mapped")):
 
     snn.output(%logits) {decoder=last, scale=12.5}
 
-    ``last`` takes the value of the last step, ``count`` sums over all steps.
+    ``last`` takes the value of the last step, ``count`` sums over all steps. The last two attributes say when a run
+    may end before its last step: with a `margin`, for each sample after the first step, from `delay` on, in which the
+    largest element exceeds the second largest by at least that much; with `quiescent`, when the network has come to
+    rest.
     """
 
     data: Value
     decoder: Literal["last", "count"] = "last"
     scale: float = 1.0
+    margin: int = 0
+    delay: int = 0
+    quiescent: bool = False
+
+    def verify(self) -> None:
+        """Only values of the last step can be compared on the way."""
+        require(self.margin >= 0 and self.delay >= 0, "margin and delay cannot be negative")
+        early = self.margin > 0 or self.quiescent
+        require(not early or self.decoder == "last", "a run ends early only with the decoder last")
+        require(not self.margin or self.data.type.size >= 2, "a margin needs two elements to compare")
+
+    def decided(self, value: Array, t: int) -> Array:
+        """Samples (B,) bool in which the value of step `t` is clear enough to stop."""
+        flat = value.reshape(len(value), -1)
+        if not self.margin or t < self.delay:
+            return np.zeros(len(flat), bool)
+        two = np.partition(flat, -2, axis=1)[:, -2:]
+        return np.asarray(two[:, 1] - two[:, 0] >= self.margin)
 
     def decode(self, steps: list[Array]) -> Array:
         """Decode the values of all steps, each (B, ...): float64 (B, ...)."""
@@ -266,3 +399,8 @@ class Output(Op, name="snn.output", levels=("snn", "mapped")):
             for item in steps[:-1]:
                 total = total + item
         return total * self.scale
+
+    def trace(self, steps: list[Array]) -> Array:
+        """Decode after each step as if it were the last one: float64 (B, T, ...)."""
+        values: Array = np.stack(steps, axis=1).astype(np.float64)
+        return (np.cumsum(values, axis=1) if self.decoder == "count" else values) * self.scale

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from nmc.ir.diagnostics import Diagnostic, NmcError, fail
 from nmc.ir.module import Module
 from nmc.ir.op import Op, Value
-from nmc.ir.ops import snn
+from nmc.ir.ops import exact, snn
+from nmc.ir.ops.neurons import Neuron
 from nmc.passes.base import Pass
 
 
@@ -53,16 +54,20 @@ class Retime(Pass, name="retime", takes="snn"):
         _check_steps(module, latency)
         delays = {(e.projection, e.target): e.delay + latency[e.target] - latency[e.source] for e in edges}
         outputs = {op.data.name: latency.get(op.data.name, 0) for op in module.of_type(snn.Output)}
-        return module.with_ops(_Rewriter(module, latency, delays).ops()).with_attrs(latency=outputs)
+        made = module.with_ops(_Rewriter(module, latency, delays).ops()).with_attrs(latency=outputs)
+        if module.of_type(exact.Readout) and _steps(module):  # their answer is there after a known time
+            made = made.with_attrs(steps=_steps(module) + max(latency.values(), default=0))
+        return made
 
     def _edges(self, module: Module) -> Iterator[Edge]:
         for op in module.ops:
             if not isinstance(op, snn.ProjectionOp):
                 continue
-            injected = isinstance(module.producers[op.spikes.name], snn.InputOp)
+            source = _sender(module, op.spikes.name)
+            injected = isinstance(module.producers[source], snn.InputOp)
             least = self.input_delay if injected else self.min_delay
             for user in module.users.get(op.out, ()):
-                yield Edge(op.spikes.name, user.out, op.out, op.delay, least)
+                yield Edge(source, user.out, op.out, op.delay, least)
 
     def _check_range(self, module: Module, edges: list[Edge], latency: dict[str, int]) -> None:
         problems = []
@@ -79,10 +84,28 @@ class Retime(Pass, name="retime", takes="snn"):
             raise NmcError(problems)
 
 
+def _sender(module: Module, name: str) -> str:
+    """The population whose events a value brings; poolings of counts pass them on within the step."""
+    while isinstance(op := module.producers[name], exact.MaxPool):
+        name = op.events.name
+    return name
+
+
+def _exact(module: Module, output: snn.Output) -> bool:
+    return isinstance(module.producers[output.data.name], exact.Readout)
+
+
+def _steps(module: Module) -> int:
+    """Steps of a run, 0 where the module does not say."""
+    steps = module.attr("steps")
+    return steps if isinstance(steps, int) and steps > 0 else 0
+
+
 def _check_steps(module: Module, latency: dict[str, int]) -> None:
     """An output that comes after the last step would be silent."""
-    steps = module.attr("steps", 0)
-    late = [op for op in module.of_type(snn.Output) if 0 < steps <= latency.get(op.data.name, 0)]
+    steps = _steps(module)
+    outputs = [op for op in module.of_type(snn.Output) if not _exact(module, op)]
+    late = [op for op in outputs if 0 < steps <= latency.get(op.data.name, 0)]
     if late:
         hint = (
             f"run at least {max(latency[op.data.name] for op in late) + 1} steps, better several times that"
@@ -100,7 +123,8 @@ def _check_steps(module: Module, latency: dict[str, int]) -> None:
 
 def _latencies(module: Module, edges: list[Edge], max_delay: int) -> dict[str, int]:
     """Solve the difference constraints with the least total delay."""
-    names = [op.out for op in module.ops if op.out and op.result.type.kind in ("spikes", "graded")]
+    events = (op for op in module.ops if op.out and op.result.type.kind in ("spikes", "graded"))
+    names = [op.out for op in events if not isinstance(op, exact.MaxPool)]
     longest = _longest(module, names, edges)
     pinned = _pinned(module)
     late = [name for name in pinned if longest.get(name)]
@@ -121,12 +145,23 @@ def _pinned(module: Module) -> dict[str, str]:
     """What cannot start later, and why: all that the host drives, and neurons that fire by themselves."""
     inputs = {op.out for op in module.of_type(snn.InputOp)}
     found = dict.fromkeys(inputs, "comes from the host")
-    for op in module.of_type(snn.NeuronOp):
+    for op in module.ops:
+        if not isinstance(op, snn.NeuronOp | Neuron):
+            continue
         if any(value.name in inputs for value in op.current):
             found[op.out] = "takes a constant current"
         elif isinstance(op, snn.If) and _fires_alone(op):
             found[op.out] = "fires before anything reaches it"
+        elif isinstance(op, Neuron) and _cannot_wait(op):
+            found[op.out] = "starts from a potential that would decay, or fires, while it waits"
     return found
+
+
+def _cannot_wait(op: Neuron) -> bool:
+    if op.v_init is None or not op.v_init.array().any():
+        return False
+    high = op.threshold is not None and bool((op.v_init.array() >= op.threshold.array()).any())
+    return high or op.beta is not None
 
 
 def _fires_alone(op: snn.If) -> bool:
@@ -231,15 +266,18 @@ class _Rewriter:
         return name
 
     def _retimed(self, op: Op) -> Op:
-        if isinstance(op, snn.NeuronOp):
+        if isinstance(op, snn.NeuronOp | Neuron | exact.ExactNeuron | exact.Readout):
             current = tuple(self._current(op, value) for value in op.current)
             return replace(op, current=current, start=op.start + self._latency[op.out])
-        steps = self._module.attr("steps", 0)
-        if isinstance(op, snn.Output) and op.decoder == "last" and steps:
+        if isinstance(op, snn.Output) and op.margin:
+            return replace(op, delay=op.delay + self._latency[op.data.name])
+        steps = _steps(self._module)
+        sums = isinstance(op, snn.Output) and isinstance(self._module.producers[op.data.name], snn.Integrator)
+        if isinstance(op, snn.Output) and op.decoder == "last" and steps and sums:
             return replace(op, scale=op.scale * steps / (steps - self._latency.get(op.data.name, 0)))
         return op
 
-    def _current(self, op: snn.NeuronOp, value: Value) -> Value:
+    def _current(self, op: Op, value: Value) -> Value:
         if (value.name, op.out) not in self._delays:
             return value
         return replace(value, name=self._copies[value.name, self._delays[value.name, op.out]])
