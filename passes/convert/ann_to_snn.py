@@ -15,7 +15,9 @@ from nmc.ir.loc import Loc, fuse
 from nmc.ir.module import Module
 from nmc.ir.op import Op, StatefulOp, Value
 from nmc.ir.ops import ann, snn
+from nmc.ir.record import Record
 from nmc.passes.base import Pass
+from nmc.passes.convert.expr import LINEAR, Expr, concatenated, followed, relu_scale, summed
 from nmc.passes.convert.linear import (
     ConvMap,
     DenseMap,
@@ -24,12 +26,11 @@ from nmc.passes.convert.linear import (
     Term,
     realisable,
     realise,
-    without_bias,
 )
+from nmc.passes.convert.refusals import NEVER, refusal
 
 Array = NDArray[Any]
 
-_LINEAR = (ann.Conv, ann.Dense, ann.BatchNorm, ann.Affine, ann.AvgPool, ann.Reshape, ann.Transpose, ann.Pad)
 _AVERAGING = (ann.AvgPool, ann.Reshape, ann.Transpose, ann.Pad)
 _CALIBRATE = "run calibrate with sample data first (--calib FILE.npz)"
 #: Largest pooling window that is folded into the weights behind it.
@@ -76,16 +77,8 @@ class AnnToSnn(Pass, name="ann-to-snn", takes="ann", gives="snn"):
             work.convert(op)
         if work.problems:
             raise NmcError(work.problems)
-        return module.with_ops(work.ops, level="snn").with_attrs(steps=self.steps)
-
-
-@dataclass(frozen=True)
-class _Expr:
-    """A value as a sum of linear terms and a constant (1, *shape), with the locations that made it."""
-
-    terms: tuple[Term, ...]
-    const: Array
-    locs: tuple[Loc | None, ...]
+        record = Record(1.0, drive="delta", reset=self.reset).of(work.ops)
+        return module.with_ops(work.ops, level="snn").with_attrs(steps=self.steps, record=record)
 
 
 @dataclass
@@ -98,11 +91,13 @@ class _Conversion:
     relays: dict[tuple[str, ...], Value] = field(default_factory=dict)
     ops: list[Op] = field(default_factory=list)
     problems: list[Diagnostic] = field(default_factory=list)
-    exprs: dict[str, _Expr] = field(default_factory=dict)
+    exprs: dict[str, Expr] = field(default_factory=dict)
 
     def convert(self, op: Op) -> None:
         """Convert one op; ops that depend on a refused one are passed over."""
         if any(value.name not in self.exprs for value in op.operands):
+            if isinstance(op, NEVER):
+                self._refuse(op)
             return
         if isinstance(op, ann.Input):
             self.exprs[op.out] = self._input(op)
@@ -112,16 +107,16 @@ class _Conversion:
             self._output(op)
         elif isinstance(op, ann.Add):
             parts = [self.exprs[value.name] for value in op.data]
-            self.exprs[op.out] = _sum(parts, op.loc)
+            self.exprs[op.out] = summed(parts, op.loc)
         elif isinstance(op, ann.Concat):
-            self.exprs[op.out] = self._concat(op)
-        elif isinstance(op, _LINEAR):
+            self.exprs[op.out] = concatenated(op, [self.exprs[value.name] for value in op.data])
+        elif isinstance(op, LINEAR):
             self._linear(op)
         else:
             self._refuse(op)
 
     def _refuse(self, op: Op) -> None:
-        reason, hint = _REFUSED.get(type(op), ("no spiking counterpart is known", ""))
+        reason, hint = _REFUSED.get(type(op)) or refusal(op, "no spiking counterpart is known")
         self._problem("E0601", f"{op.name} cannot be converted to spikes: {reason}", op, hint)
 
     def _problem(self, code: str, message: str, op: Op, hint: str) -> None:
@@ -140,13 +135,13 @@ class _Conversion:
             number, free = number + 1, f"{name}.{number}"
         return free
 
-    def _input(self, op: ann.Input) -> _Expr:
+    def _input(self, op: ann.Input) -> Expr:
         signs = [sign for sign, bound in ((1, op.high), (-1, -op.low)) if bound > 0]
         if not signs or not np.isfinite([op.low, op.high]).all():
             self._problem("E0603", "the range of the input is not known", op, _CALIBRATE)
         scale = max(abs(op.low), abs(op.high)) or 1.0
         terms = [self._encoded(op, sign, scale) for sign in signs or [1]]
-        return _Expr(tuple(terms), np.zeros((1, *op.shape)), ())
+        return Expr(tuple(terms), np.zeros((1, *op.shape)), ())
 
     def _encoded(self, op: ann.Input, sign: int, scale: float) -> Term:
         """Bring in the positive or the negative part of the data."""
@@ -168,23 +163,23 @@ class _Conversion:
         terms = [self._extend(term, op, expr) for term in expr.terms]
         if all(terms):
             kept = tuple(term for term in terms if term is not None)
-            self.exprs[op.out] = _Expr(kept, op.run(expr.const), (*expr.locs, op.loc))
+            self.exprs[op.out] = Expr(kept, op.run(expr.const), (*expr.locs, op.loc))
 
-    def _extend(self, term: Term, op: Op, expr: _Expr) -> Term | None:
+    def _extend(self, term: Term, op: Op, expr: Expr) -> Term | None:
         """Put `op` behind a term; where no projection carries that, a population in between makes one possible."""
-        longer = _followed(term, op)
+        longer = followed(term, op)
         carried = realisable(longer)
         if isinstance(op, ann.Reshape | ann.Transpose | ann.Pad) or (carried and not _wide(term, op)):
             return longer
         relayed = self._relayed(term, expr)
-        if relayed is not None and realisable(_followed(relayed, op)):
-            return _followed(relayed, op)
+        if relayed is not None and realisable(followed(relayed, op)):
+            return followed(relayed, op)
         if carried:
             return longer
         self._unrealisable(term, op)
         return None
 
-    def _relayed(self, term: Term, expr: _Expr) -> Term | None:
+    def _relayed(self, term: Term, expr: Expr) -> Term | None:
         """A population that passes the rates on behind the last pooling; None where they may leave [0, 1]."""
         pools = [index for index, op in enumerate(term.chain) if isinstance(op, ann.AvgPool)]
         if not pools or not all(isinstance(op, _AVERAGING) for op in term.chain[: pools[-1] + 1]):
@@ -199,7 +194,7 @@ class _Conversion:
             self.relays[key] = self._population(name, (head,), None, scale, expr.locs)
         relayed = Term(Source(self.relays[key], scale))
         for op in tail:
-            relayed = _followed(relayed, op)
+            relayed = followed(relayed, op)
         return relayed
 
     def _unrealisable(self, term: Term, op: Op) -> None:
@@ -207,49 +202,27 @@ class _Conversion:
         hint = "put a ReLU between them, or use non-overlapping average pooling"
         self._problem("E0602", f"{op.name} after {before} is no single projection", op, hint)
 
-    def _carried(self, expr: _Expr, op: Op) -> bool:
+    def _carried(self, expr: Expr, op: Op) -> bool:
         """Whether every term of a sum can be a projection; index maps are looked at only here."""
         wrong = [term for term in expr.terms if not realisable(term)]
         for term in wrong:
             self._unrealisable(term, op)
         return not wrong
 
-    def _concat(self, op: ann.Concat) -> _Expr:
-        shape, offset, parts = op.result.shape, 0, []
-        for value in op.data:
-            extent = value.shape[op.axis]
-            border = [0] * (2 * len(shape))
-            border[op.axis], border[len(shape) + op.axis] = offset, shape[op.axis] - offset - extent
-            pad = ann.Pad(out=f"{op.out}.{offset}", data=value, pad=tuple(border), loc=op.loc)
-            expr = self.exprs[value.name]
-            terms = tuple(_followed(term, pad) for term in expr.terms)
-            parts.append(_Expr(terms, pad.run(expr.const), expr.locs))
-            offset += extent
-        return _sum(parts, op.loc)
-
     def _relu(self, op: ann.Relu) -> None:
         expr, scale = self.exprs[op.data.name], self._threshold(op)
         if not self._carried(expr, op) or scale is None:
             return
         spikes = self._population(op.out, expr.terms, expr.const, scale, (*expr.locs, op.loc))
-        self.exprs[op.out] = _Expr((Term(Source(spikes, scale)),), np.zeros((1, *op.data.shape)), ())
+        self.exprs[op.out] = Expr((Term(Source(spikes, scale)),), np.zeros((1, *op.data.shape)), ())
 
     def _threshold(self, op: ann.Relu) -> Array | None:
         """The threshold of each channel, (C, 1, ...) or one for all, float64."""
-        rank = len(op.data.shape)
-        if op.threshold is None:
-            self._problem("E0603", "a relu has no threshold", op, _CALIBRATE)
+        try:
+            return relu_scale(op)
+        except ValueError as error:
+            self._problem("E0603", str(error), op, _CALIBRATE)
             return None
-        given = op.threshold.array().astype(np.float64)
-        scale = np.minimum(given.reshape((1,) * (rank - given.ndim) + given.shape), op.limit)
-        if scale.shape not in ((1,) * rank, (op.data.shape[0], *[1] * (rank - 1))):
-            message = f"threshold of shape {given.shape}, not one a channel of {op.data.shape}"
-            self._problem("E0603", message, op, _CALIBRATE)
-            return None
-        if not (np.isfinite(scale) & (scale > 0)).all():
-            self._problem("E0603", "a threshold is not a positive number", op, _CALIBRATE)
-            return None
-        return scale
 
     def _population(
         self,
@@ -293,7 +266,7 @@ def _wide(term: Term, op: Op) -> bool:
     return isinstance(op, ann.Conv | ann.Dense) and any(prod(item.kernel) > _WIDEST for item in pools)
 
 
-def _relay_scale(head: Term, expr: _Expr) -> Array:
+def _relay_scale(head: Term, expr: Expr) -> Array:
     """What a rate of one of a pooled population stands for: per channel while the channels are the source's.
 
     The threshold of the pooling bounds a part of the pooled sum only where no other part is negative.
@@ -312,19 +285,6 @@ def _relay_scale(head: Term, expr: _Expr) -> Array:
 
 def _is_average(term: Term) -> bool:
     return all(isinstance(op, _AVERAGING) for op in term.chain) and bool((term.source.scale > 0).all())
-
-
-def _followed(term: Term, op: Op) -> Term:
-    data = term.chain[-1].result if term.chain else Value(term.source.spikes.name, term.source.spikes.type)
-    return Term(term.source, (*term.chain, without_bias(op, data)))
-
-
-def _sum(parts: list[_Expr], loc: Loc | None) -> _Expr:
-    const = parts[0].const
-    for part in parts[1:]:
-        const = const + part.const
-    locs = tuple(found for part in parts for found in part.locs)
-    return _Expr(tuple(term for part in parts for term in part.terms), const, (*locs, loc))
 
 
 def _bias(name: str, const: Array | None, scale: Array) -> Const | None:

@@ -17,10 +17,13 @@ from numpy.typing import NDArray
 
 from nmc.ir.op import Op, Value
 from nmc.ir.ops import ann
+from nmc.ir.ops.ann_layers import Take
 
 Array = NDArray[Any]
 Ints = tuple[int, ...]
 
+#: Ops that only bring elements to other places (or to several).
+MOVING = (ann.Reshape, ann.Transpose, ann.Pad, Take)
 #: A chain is turned into a plain matrix when that has at most this many elements.
 MAX_MATRIX = 1 << 24
 
@@ -115,7 +118,7 @@ def _ends_dense(term: Term) -> bool:
 
 def _moves_only(chain: tuple[Op, ...]) -> bool:
     """Whether a chain only brings elements to other places."""
-    return all(isinstance(op, ann.Reshape | ann.Transpose | ann.Pad) for op in chain)
+    return all(isinstance(op, MOVING) for op in chain)
 
 
 def _structured(term: Term) -> ConvMap | ScaleMap | None:
@@ -129,7 +132,7 @@ def _structured(term: Term) -> ConvMap | ScaleMap | None:
             if border is None:
                 return None
             continue
-        if border is not None and not isinstance(op, ann.Conv | ann.AvgPool):
+        if border is not None and not isinstance(op, ann.Conv | ann.AvgPool | ann.SumPool):
             done, border = _bordered(done, border, shape), None
         done, border = _absorb(done, op, border, shape), None
         if done is None:
@@ -155,7 +158,7 @@ def _absorb(
         if isinstance(done, ScaleMap):
             return _conv_of_scale(done, weight, op, border or (0,) * (2 * len(shape)), shape)
         return _conv_of_pool(done, weight, op, shape[1:]) if done is not None else None
-    if isinstance(op, ann.AvgPool) and isinstance(done, ScaleMap):
+    if isinstance(op, ann.AvgPool | ann.SumPool) and isinstance(done, ScaleMap):
         return _pool_of_scale(done, op, border or (0,) * (2 * len(shape)), shape)
     return None
 
@@ -244,8 +247,11 @@ def _scale_inputs(weight: Array, factor: Array, groups: int) -> Array:
     return scaled
 
 
-def _pool_of_scale(done: ScaleMap, op: ann.AvgPool, border: Ints, shape: Ints) -> ConvMap | None:
-    rank, divisors = len(shape), np.maximum(op.divisors(), 1)
+def _pool_of_scale(
+    done: ScaleMap, op: ann.AvgPool | ann.SumPool, border: Ints, shape: Ints
+) -> ConvMap | None:
+    rank = len(shape)
+    divisors = np.maximum(op.divisors(), 1) if isinstance(op, ann.AvgPool) else np.ones(1)
     factor = _channel_factor(done.weight, shape)
     pads = _joined((*border[1:rank], *border[rank + 1 :]), op.pad)
     if factor is None or pads is None or (divisors != divisors.flat[0]).any():
@@ -300,7 +306,10 @@ def _gathered(term: Term) -> Array:
     kept, last = places > 0, term.chain[-1]
     assert isinstance(last, ann.Dense)
     matrix: Array = np.zeros((last.weight.shape[0], prod(shape)))
-    matrix[:, places[kept] - 1] = last.weight.array()[:, kept]
+    if any(isinstance(op, Take) for op in term.chain):  # an element may have come to several places
+        np.add.at(matrix.T, places[kept] - 1, last.weight.array()[:, kept].T)
+    else:
+        matrix[:, places[kept] - 1] = last.weight.array()[:, kept]
     matrix *= np.broadcast_to(term.source.scale, shape).reshape(1, -1)
     return matrix
 

@@ -14,7 +14,7 @@ from nmc.ir.loc import fuse
 from nmc.ir.module import Module
 from nmc.ir.op import Op
 from nmc.ir.ops import snn
-from nmc.ir.ops.neurons import Neuron
+from nmc.ir.ops.neurons import Neuron, Sparse
 from nmc.passes.base import Pass
 
 Array = NDArray[Any]
@@ -75,7 +75,7 @@ def _or_one(const: Const | None) -> Array:
 
 def _scaled(op: Op, scale: Array) -> Op | None:
     """A projection with the weights onto each target neuron multiplied; None where its structure forbids that."""
-    if not isinstance(op, snn.Conv | snn.Dense | snn.OneToOne):
+    if not isinstance(op, snn.Conv | snn.Dense | snn.OneToOne | Sparse):
         return None
     shape = op.result.shape
     weight = op.weight.array().astype(np.float64)
@@ -84,6 +84,9 @@ def _scaled(op: Op, scale: Array) -> Op | None:
         if not (rows == rows[:, :1]).all():
             return None
         weight = weight * rows[:, :1].reshape(-1, *[1] * (weight.ndim - 1))
+    elif isinstance(op, Sparse):
+        each = np.broadcast_to(scale, shape).reshape(-1)
+        weight = weight * (each[:1] if (each == each[:1]).all() else each[op.target.array()])
     elif isinstance(op, snn.Dense):
         weight = weight * np.broadcast_to(scale, shape).reshape(prod(shape), 1)
     else:

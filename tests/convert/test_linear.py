@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from nmc.ir.const import Const
 from nmc.ir.op import Op, Value, VerifyError
 from nmc.ir.ops import ann
+from nmc.ir.ops.ann_layers import Take
 from nmc.ir.types import Type
 from nmc.passes.convert import linear
 from nmc.passes.convert.ann_to_snn import _build
@@ -257,3 +258,17 @@ def test_negative_scale_is_carried() -> None:
     chain = Chain(2, 4).conv(3, (2,))
     chain.source = replace(chain.source, scale=-chain.source.scale)
     chain.check(ConvMap)
+
+
+def test_elements_taken_several_times_add_up_in_the_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Value("s", Type("spikes", (2, 3)))
+    data = np.random.default_rng(2).normal(size=(4, 2, 3))
+    index = Const("i", np.array([0, 0, 2, 1, 1]))
+    taken = Take(out="t", data=source, index=index, axis=1)
+    flat = ann.Reshape(out="f", data=taken.result, shape=(10,))
+    weight = np.random.default_rng(3).normal(size=(3, 10))
+    last = ann.Dense(out="d", data=flat.result, weight=Const("w", weight))
+    monkeypatch.setattr(linear, "MAX_MATRIX", 0)
+    found = linear.realise(Term(Source(source, np.ones((1, 1))), (taken, flat, last)))
+    assert isinstance(found, DenseMap)
+    np.testing.assert_allclose(data.reshape(4, 6) @ found.weight.T, last.run(flat.run(taken.run(data))))

@@ -1,0 +1,339 @@
+"""From calibrated relus to graded integer populations: the walk over the network that ``quantize`` does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from nmc.ir.const import Const
+from nmc.ir.diagnostics import Diagnostic
+from nmc.ir.loc import Loc, fuse
+from nmc.ir.op import Array, Op, Value
+from nmc.ir.ops import ann, exact, snn
+from nmc.passes.convert.expr import LINEAR, Expr, concatenated, followed, relu_scale, summed
+from nmc.passes.convert.linear import MOVING, ConvMap, DenseMap, LinearMap, Source, Term, realisable, realise
+from nmc.passes.convert.refusals import NEVER, refusal
+from nmc.passes.graph import fresh_name
+from nmc.passes.quantize.scales import Form, Scaled, per_channel, scale_population, scale_readout
+
+Ints = tuple[int, ...]
+_CALIBRATE = "run calibrate with sample data first (--calib FILE.npz)"
+#: Branches into one population; nested sums of sums could have exponentially many.
+MAX_BRANCHES = 256
+_REFUSED: dict[type[Op], tuple[str, str]] = {
+    ann.Lrn: ("it divides by the energy of other channels", "train with batch normalisation instead"),
+    ann.Clip: ("only clipping from 0 up is what a count does", "use ReLU or ReLU6"),
+    ann.MaxPool: ("it is not taken over one population of counts", "run max-pool first, or put a ReLU before it"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What the walk found out about one population, for the certificate.
+
+    Parameters
+    ----------
+    name, source : str
+        Population, and the value of the trained network that its counts stand for.
+    step : (C, 1, ...) array
+        Activation of one count; of a readout, of one unit.
+    scaled : Scaled
+        Its integers.
+    levels, bits : int
+        Largest count (0 for a readout) and bits of a weight.
+    correction : int
+        Largest change of a bias by bias correction, in integer units.
+    """
+
+    name: str
+    source: str
+    step: Array
+    scaled: Scaled
+    levels: int
+    bits: int
+    correction: int
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the walk needs to know: the options of ``quantize``, resolved.
+
+    Parameters
+    ----------
+    form : callable
+        The form of integers of the population of a name.
+    levels, input_levels : int
+        Largest counts of relus without their own and of inputs.
+    name : str
+        Of the pass, for locations.
+    """
+
+    form: Callable[[str], Form]
+    levels: int
+    input_levels: int
+    name: str = "quantize"
+
+
+#: Gives the bias correction of a population, (C,) whole numbers: of its name in the trained network, currents' ops
+#: and its integers.
+Corrector = Callable[[str, "list[snn.ProjectionOp]", Scaled], Array]
+
+
+@dataclass
+class Lowering:
+    """The state of one walk."""
+
+    settings: Settings
+    taken: set[str]
+    corrector: Corrector | None = None
+    observe: Callable[[Op], None] | None = None
+    ops: list[Op] = field(default_factory=list)
+    layers: list[Layer] = field(default_factory=list)
+    problems: list[Diagnostic] = field(default_factory=list)
+    exprs: dict[str, Expr] = field(default_factory=dict)
+    reach: dict[str, tuple[int, int]] = field(default_factory=dict)
+    signed: set[str] = field(default_factory=set)
+    made: set[str] = field(default_factory=set)
+
+    def convert(self, op: Op) -> None:
+        """Convert one op; ops that depend on a refused one are passed over."""
+        if any(value.name not in self.exprs for value in op.operands):
+            if isinstance(op, NEVER):
+                self._refuse(op)
+            return
+        if isinstance(op, ann.Input):
+            self._input(op)
+        elif isinstance(op, ann.Relu):
+            self._relu(op)
+        elif isinstance(op, ann.MaxPool) and self._bare(op) is not None:
+            self._max_pool(op)
+        elif isinstance(op, ann.Output):
+            self._output(op)
+        elif isinstance(op, ann.Add):
+            self._keep(op, summed([self.exprs[value.name] for value in op.data], op.loc))
+        elif isinstance(op, ann.Concat):
+            self._keep(op, concatenated(op, [self.exprs[value.name] for value in op.data]))
+        elif isinstance(op, LINEAR):
+            self._linear(op)
+        else:
+            self._refuse(op)
+
+    def _keep(self, op: Op, expr: Expr) -> None:
+        if len(expr.terms) > MAX_BRANCHES:
+            self._problem(
+                "E0602", f"a sum of {len(expr.terms)} branches, at most {MAX_BRANCHES} can be joined", op
+            )
+            return
+        self.exprs[op.out] = expr
+
+    def _refuse(self, op: Op) -> None:
+        reason, hint = _REFUSED.get(type(op)) or refusal(op, "it has no exact spiking counterpart")
+        self._problem("E0601", f"{op.name} cannot be converted to spikes: {reason}", op, hint)
+
+    def _problem(self, code: str, message: str, op: Op, hint: str = "") -> None:
+        where = str(op.loc or f"%{op.out or op.operands[0].name}")
+        self.problems.append(Diagnostic(code, message, where=where, hint=hint))
+
+    def _emit(self, op: Op) -> Value:
+        self.ops.append(op)
+        self.taken.add(op.out)
+        self.made.add(op.out)
+        if self.observe is not None:
+            self.observe(op)
+        return op.result
+
+    def _name(self, wanted: str) -> str:
+        """A value keeps the name it has in the trained network; everything else gets a fresh one."""
+        return wanted if wanted not in self.made else fresh_name(wanted, self.taken)
+
+    def _input(self, op: ann.Input) -> None:
+        largest = max(abs(op.low), abs(op.high))
+        if not np.isfinite(largest) or largest <= 0:
+            self._problem("E0603", "the range of the input is not known", op, _CALIBRATE)
+            return
+        most = self.settings.input_levels
+        gain = most / largest
+        low, high = (int(np.rint(bound * gain)) for bound in (min(op.low, 0.0), max(op.high, 0.0)))
+        made = snn.Input(
+            out=op.out,
+            loc=op.loc,
+            source=op.out,
+            shape=op.shape,
+            encoder="burst",
+            gain=gain,
+            low=low,
+            high=high,
+        )
+        value = self._emit(made)
+        self._population(op, value, np.full((1,) * len(op.shape), 1.0 / gain), (low, high))
+        if low < 0:
+            self.signed.add(value.name)
+
+    def _population(self, op: Op, value: Value, step: Array, reach: tuple[int, int]) -> None:
+        """Note that the op's result is counts of a population."""
+        self.reach[value.name] = reach
+        self.exprs[op.out] = Expr((Term(Source(value, step)),), np.zeros((1, *op.result.shape)))
+
+    def _linear(self, op: Op) -> None:
+        expr = self.exprs[op.operands[0].name]
+        longer = tuple(followed(term, op) for term in expr.terms)
+        wrong = [] if isinstance(op, MOVING) else [term for term in longer if not realisable(term)]
+        if self._unrealisable(wrong, op):
+            return
+        self._keep(op, Expr(longer, op.run(expr.const), (*expr.locs, op.loc)))
+
+    def _unrealisable(self, terms: list[Term], op: Op) -> bool:
+        for term in terms:
+            chain = " -> ".join(item.name for item in term.chain) or "a population"
+            hint = "put a ReLU between them, or use non-overlapping average pooling"
+            self._problem("E0602", f"{chain} is no single projection", op, hint)
+        return bool(terms)
+
+    def _bare(self, op: ann.MaxPool) -> Source | None:
+        """The population that a max pool looks at; None where it looks at a sum, at negative counts or at nothing."""
+        expr = self.exprs[op.data.name]
+        (term, *others) = expr.terms
+        reach = [d * (k - 1) + 1 for d, k in zip(op.dilation, op.kernel, strict=True)]
+        inside = all(pad < size for pad, size in zip(op.pad, reach * 2, strict=True))
+        alone = inside and not others and not term.chain and not expr.const.any()
+        return term.source if alone and term.source.spikes.name not in self.signed else None
+
+    def _max_pool(self, op: ann.MaxPool) -> None:
+        source = self._bare(op)
+        assert source is not None
+        made = exact.MaxPool(
+            out=self._name(op.out), events=source.spikes, kernel=op.kernel, stride=op.stride, pad=op.pad,
+            dilation=op.dilation, loc=op.loc,
+        )  # fmt: skip
+        self._population(op, self._emit(made), source.scale, self.reach[source.spikes.name])
+
+    def _relu(self, op: ann.Relu) -> None:
+        expr = self.exprs[op.data.name]
+        try:
+            scale = relu_scale(op)
+        except ValueError as error:
+            self._problem("E0603", str(error), op, _CALIBRATE)
+            return
+        maps, reach = self._maps(expr, op)
+        if not maps:
+            return
+        levels = getattr(op, "levels", 0) or self.settings.levels
+        step = np.broadcast_to(scale / levels, (op.result.shape[0], *[1] * (len(op.result.shape) - 1)))
+        form, bias = self.settings.form(op.out), np.broadcast_to(expr.const[0], op.result.shape)
+        scaled = scale_population(maps, reach, bias, step.reshape(-1), op.result.shape, form)
+        currents, loc = self._currents(op.out, op, expr, maps, scaled, form)
+        scaled, moved = self._corrected(op.data.name, currents, scaled, form)
+        if not self._fits(scaled, form, op):
+            return
+        shape = op.result.shape
+        made = exact.Graded(
+            out=self._name(op.out), current=tuple(item.result for item in currents), levels=levels, loc=loc,
+            theta=constant(f"{op.out}.theta", per_channel(scaled.theta, shape)),
+            offset=constant(f"{op.out}.offset", scaled.bias + per_channel(scaled.theta // 2, shape)),
+            bound=int(scaled.bound.max()),
+        )  # fmt: skip
+        self.layers.append(Layer(made.out, op.out, step, scaled, levels, form.bits, moved))
+        self._population(op, self._emit(made), step, (0, levels))
+
+    def _output(self, op: ann.Output) -> None:
+        expr = self.exprs[op.data.name]
+        maps, reach = self._maps(expr, op)
+        if not maps:
+            return
+        name, shape = op.data.name, op.data.shape
+        form = self.settings.form(name)
+        bias = np.broadcast_to(expr.const[0], shape)
+        scaled = scale_readout(maps, reach, bias, shape, form)
+        out = self._name(name)
+        currents, loc = self._currents(out, op, expr, maps, scaled, form)
+        step = per_channel(1.0 / scaled.k, shape)
+        scaled, moved = self._corrected(name, currents, scaled, form)
+        if not self._fits(scaled, form, op):
+            return
+        k = float(scaled.k[0])
+        made = exact.Readout(
+            out=out, current=tuple(item.result for item in currents), loc=loc, bound=int(scaled.bound.max()),
+            offset=constant(f"{out}.offset", scaled.bias), reach=float(np.rint(op.reach * k)),
+        )  # fmt: skip
+        self.layers.append(Layer(out, name, step, scaled, 0, form.bits, moved))
+        self.ops.append(snn.Output(data=self._emit(made), scale=1.0 / k, loc=op.loc))
+
+    def _maps(self, expr: Expr, op: Op) -> tuple[list[LinearMap], list[tuple[int, int]]]:
+        """The projection of each branch and the largest count of its source; none where something is wrong."""
+        if self._unrealisable([term for term in expr.terms if not realisable(term)], op):
+            return [], []
+        maps = [found for found in map(realise, expr.terms) if found is not None]
+        if not all(np.isfinite(found.weight).all() for found in maps) or not np.isfinite(expr.const).all():
+            self._problem(
+                "E0601", f"{op.name}: its weights or biases are not finite", op, "check the trained network"
+            )
+            return [], []
+        return maps, [self.reach[term.source.spikes.name] for term in expr.terms]
+
+    def _currents(
+        self, name: str, op: Op, expr: Expr, maps: list[LinearMap], scaled: Scaled, form: Form
+    ) -> tuple[list[snn.ProjectionOp], Loc | None]:
+        loc, made = fuse(self.settings.name, (*expr.locs, op.loc)), []
+        for term, found, weight in zip(expr.terms, maps, scaled.weights, strict=True):
+            source = term.source.spikes
+            out = fresh_name(f"{name}.from.{source.name}", self.taken)
+            projection = _projection(out, found, source, weight.astype(_weight_type(form.bits)), loc)
+            self._emit(projection)
+            made.append(projection)
+        return made, loc
+
+    def _corrected(
+        self, source: str, currents: list[snn.ProjectionOp], scaled: Scaled, form: Form
+    ) -> tuple[Scaled, int]:
+        """Move the biases by what the corrector says, where the accumulator has room."""
+        if self.corrector is None:
+            return scaled, 0
+        moved = self.corrector(source, currents, scaled)
+        room = scaled.bound + np.abs(moved) <= 2 ** (form.accumulator - 1) - 1
+        moved = np.where(room, moved, 0).astype(np.int64)
+        shape = currents[0].result.shape
+        fixed = Scaled(
+            scaled.weights, scaled.theta, scaled.k, scaled.bias + per_channel(moved, shape),
+            scaled.bound + np.abs(moved), scaled.clipped,
+        )  # fmt: skip
+        return fixed, int(np.abs(moved).max(initial=0))
+
+    def _fits(self, scaled: Scaled, form: Form, op: Op) -> bool:
+        """The static proof: no membrane leaves its accumulator, whatever the data and the order of arrivals."""
+        limit = 2 ** (form.accumulator - 1) - 1
+        if (scaled.bound <= limit).all():
+            return True
+        reached = int(scaled.bound.max())
+        message = f"a membrane may reach {reached:,}, accumulators of {form.accumulator} bits hold {limit:,}"
+        self._problem("E0606", message, op, "use fewer levels, fewer weight bits or wider accumulators")
+        return False
+
+
+def constant(name: str, values: Array) -> Const:
+    """Integers as a constant: one number where all are the same, one a channel where they are the same over space."""
+    first = values[(slice(None), *[slice(0, 1)] * (values.ndim - 1))]
+    kept = first if (values == first).all() else values
+    kept = kept.reshape(-1)[:1].reshape((1,) * kept.ndim) if np.ptp(kept) == 0 else kept
+    narrow = np.abs(kept).max(initial=0) < 2**31
+    return Const(name, np.ascontiguousarray(kept.astype(np.int32 if narrow else np.int64)))
+
+
+def _weight_type(bits: int) -> type[np.signedinteger]:
+    return np.int8 if bits <= 8 else np.int16 if bits <= 16 else np.int32
+
+
+def _projection(
+    out: str, found: LinearMap, source: Value, weight: Array, loc: Loc | None
+) -> snn.ProjectionOp:
+    const = Const(f"{out}.w", weight)
+    if isinstance(found, ConvMap):
+        return snn.Conv(
+            out=out, spikes=source, weight=const, stride=found.stride, pad=found.pad,
+            dilation=(1,) * len(found.stride), groups=found.groups, loc=loc,
+        )  # fmt: skip
+    if isinstance(found, DenseMap):
+        shape = found.shape if len(found.shape) > 1 else ()
+        return snn.Dense(out=out, spikes=source, weight=const, shape=shape, loc=loc)
+    return snn.OneToOne(out=out, spikes=source, weight=const, loc=loc)
