@@ -21,9 +21,10 @@ def verify(module: Module) -> tuple[Diagnostic, ...]:
     -------
     tuple of Diagnostic
         Empty for a well-formed module. E0110: level, E0111: an op's own rules, E0112: names, E0113: types,
-        E0114: order and loops, E0115: constants.
+        E0114: order and loops, E0115: constants, E0116: the discretisation record.
     """
-    return (*_levels(module), *_names(module), *_uses(module), *_loops(module), *_consts(module))
+    rules = (_levels, _names, _uses, _loops, _consts, _record)
+    return tuple(problem for rule in rules for problem in rule(module))
 
 
 def verify_or_raise(module: Module, context: str = "") -> None:
@@ -45,7 +46,7 @@ def _levels(module: Module) -> Iterator[Diagnostic]:
         yield Diagnostic("E0110", f"level {module.level} is none of {', '.join(LEVELS)}")
         return
     for op in module.ops:
-        if module.level not in op.levels:
+        if module.level not in op.belongs:
             where = describe(op)
             yield Diagnostic("E0110", f"{op.name} does not belong into level {module.level}", where=where)
 
@@ -136,3 +137,14 @@ def _consts(module: Module) -> Iterator[Diagnostic]:
             yield Diagnostic("E0112", f"@{const.name} holds a character that names may not")
         if other != const:
             yield Diagnostic("E0115", f"two constants are named @{const.name}")
+
+
+def _record(module: Module) -> Iterator[Diagnostic]:
+    """Text may leave the record out; where there is one, it is one."""
+    entries = module.attr("record")
+    if entries is None:
+        return
+    from nmc.ir.record import problems
+
+    for problem in problems(entries):
+        yield Diagnostic("E0116", problem, where=f"module @{module.name}")

@@ -106,7 +106,7 @@ def test_the_integrator_says_how_the_membrane_decays(integrator: str, beta: floa
     (op,) = module.of_type(Neuron)
     values = [const.array()[0] for const in (op.beta, op.gain, op.leak) if const is not None]
     assert values == pytest.approx([beta, 3 * (1 - beta), 2 * (1 - beta)], rel=1e-12)
-    assert dict(module.attr("discretisation"))["integrator"] == integrator
+    assert module.attr("record")["integrator"] == integrator
 
 
 def test_neuron_options_reach_the_op(make: Make) -> None:

@@ -1,6 +1,8 @@
-"""Mutated programs: never another exception than NmcError, never more than a second, and fmt is idempotent."""
+"""Mutated programs: never another exception than NmcError, never more work than bounded, and fmt is idempotent."""
 
 import random
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,39 @@ def test_mutants_give_a_module_or_diagnostics(seed: int, examples: Path) -> None
             read_snn(text, folder=examples, params={"N": 60}, limits=SMALL)
         except NmcError as error:
             assert all(item.code.startswith(("E03", "E01")) for item in error.diagnostics)
+
+
+class _Spent(Exception):
+    """More calls than any of these programs may take."""
+
+
+def calls_of(work: Callable[[], object], most: int) -> int:
+    """Count the Python calls that a piece of work makes: the same on any machine, unlike its time."""
+    done = 0
+
+    def count(frame: object, event: str, arg: object) -> None:
+        nonlocal done
+        done += event == "call"
+        if done > most:
+            raise _Spent
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        work()
+    except NmcError as error:
+        assert all(item.code.startswith(("E03", "E01")) for item in error.diagnostics)
+    finally:
+        sys.setprofile(before)
+    return done
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(10, 20))
+def test_ten_thousand_mutants_take_a_bounded_amount_of_work(seed: int, examples: Path) -> None:
+    sources = [path.read_text() for path in sorted(examples.glob("*.snn"))]
+    for text in mutants(sources, seed, 1000):
+        calls_of(lambda text=text: read_snn(text, folder=examples, params={"N": 60}, limits=SMALL), 2_000_000)  # type: ignore[misc]
 
 
 def test_formatting_mutants_is_idempotent(examples: Path) -> None:

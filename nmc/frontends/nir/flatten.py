@@ -34,7 +34,7 @@ class Flattener:
                 break
             edges = [edge for edge in edges if port not in edge] + [(a, b) for a in before for b in after]
         kept = {name: node for name, node in self.nodes.items() if name not in self.ports}
-        return Graph(kept, tuple(edges), version, tuple(self.notes))
+        return Graph(kept, tuple(edges), version, tuple(self.notes), raw.meta)
 
     def _problem(self, error: Unfit, node: str) -> None:
         where = f'{self.file}: node "{node[:200]}"' if node else self.file
@@ -52,7 +52,7 @@ class Flattener:
             elif path in self.nodes:
                 self._problem(Unfit("E0344", "two nodes have this name"), path)
             else:
-                self._add(Node(path, inner.kind, inner.fields), bool(depth))
+                self._add(Node(path, inner.kind, inner.fields, inner.meta), bool(depth))
         for source, target in raw.edges:
             try:
                 self.edges.append(

@@ -26,6 +26,7 @@ class Raw:
     fields: dict[str, Field] = field(default_factory=dict)
     nodes: dict[str, Raw] = field(default_factory=dict)
     edges: list[tuple[str, str]] = field(default_factory=list)
+    meta: dict[str, Field] = field(default_factory=dict)
 
 
 def read_file(path: Path) -> tuple[Raw, str]:
@@ -96,7 +97,7 @@ class _Reader:
         if not isinstance(kind, str):
             raise self.fail(f"the type of node {name!r} is no text")
         raw = Raw(kind)
-        items.pop("metadata", None)
+        raw.meta = self._own(items.pop("metadata", None))
         if kind == "NIRGraph":
             if "nodes" not in items or "edges" not in items:
                 raise self.fail(f"the graph {name!r} lacks nodes or edges")
@@ -109,6 +110,16 @@ class _Reader:
             else:
                 raw.fields.update(self._group_field(key, item))
         return raw
+
+    def _own(self, group: Any) -> dict[str, Field]:
+        """What nmc itself wrote into the metadata of a node; that of other tools may be anything."""
+        if not isinstance(group, self.h5py.Group):
+            return {}
+        names = [name for name in sorted(group) if name == "nmc" or name.startswith("nmc_")]
+        links = [name for name in names if not isinstance(group.get(name, getlink=True), self.h5py.HardLink)]
+        if links:
+            raise self.fail(f"{group.name}/{links[0]} is a link out of the graph")
+        return {name: self._read(group[name], name) for name in names}
 
     def _group_field(self, key: str, group: Any) -> dict[str, Field]:
         """``input_type`` and ``output_type`` may be groups with one shape."""

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from nmc.frontends.nir.hdf5 import Raw, read_file
+from nmc.frontends.nir.primitives import Field
 from nmc.ir.diagnostics import Diagnostic, NmcError, fail
 from nmc.ir.npz import npz_bytes, read_npz
 
@@ -55,24 +56,30 @@ def read_isolated(path: Path) -> tuple[Raw, str]:
 
 
 def _pack(raw: Raw, arrays: dict[str, Any]) -> dict[str, Any]:
+    fields, meta = _pack_fields(raw.fields, arrays), _pack_fields(raw.meta, arrays)
+    nodes = {name: _pack(node, arrays) for name, node in raw.nodes.items()}
+    return {"kind": raw.kind, "fields": fields, "nodes": nodes, "edges": raw.edges, "meta": meta}
+
+
+def _pack_fields(items: dict[str, Field], arrays: dict[str, Any]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
-    for name, item in raw.fields.items():
+    for name, item in items.items():
         if isinstance(item, str):
             fields[name] = {"text": item}
         else:
             fields[name] = {"array": f"a{len(arrays)}"}
             arrays[f"a{len(arrays)}"] = np.asarray(item)
-    nodes = {name: _pack(node, arrays) for name, node in raw.nodes.items()}
-    return {"kind": raw.kind, "fields": fields, "nodes": nodes, "edges": raw.edges}
+    return fields
 
 
 def _unpack(entry: dict[str, Any], arrays: dict[str, Any]) -> Raw:
-    fields = {
-        name: item["text"] if "text" in item else arrays[item["array"]]
-        for name, item in entry["fields"].items()
-    }
+    fields, meta = (
+        {name: item["text"] if "text" in item else arrays[item["array"]] for name, item in entry[key].items()}
+        for key in ("fields", "meta")
+    )
     nodes = {name: _unpack(node, arrays) for name, node in entry["nodes"].items()}
-    return Raw(entry["kind"], fields, nodes, [(source, target) for source, target in entry["edges"]])
+    edges = [(source, target) for source, target in entry["edges"]]
+    return Raw(entry["kind"], fields, nodes, edges, meta)
 
 
 def _answer(path: Path) -> bytes:

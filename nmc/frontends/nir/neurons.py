@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from nmc.frontends.nir.convention import Convention
+from nmc.frontends.nir.metadata import exact
 from nmc.frontends.nir.primitives import SPIKING, Array, Ints, Node
 from nmc.ir.const import Const
 from nmc.ir.op import Value
@@ -32,6 +33,7 @@ def neuron(
     convention: Convention,
     biases: tuple[Array | None, Array | None],
     scale: float,
+    start: int,
 ) -> Neuron:
     """Make the population of a node.
 
@@ -49,6 +51,8 @@ def neuron(
         Constant currents of the forward and of the recurrent branches.
     scale : float
         Factor that its quantised weights have lost.
+    start : int
+        Step from which on biases act.
     """
     shape = current[0].shape
     found = coefficients(node, record, convention)
@@ -58,6 +62,7 @@ def neuron(
     for key, bias in zip(("bias", "late_bias"), _split(biases, record), strict=True):
         if bias is not None and bool(np.any(bias)):
             found[key] = bias * site_factor / (scale if record.bias_site == "current" else 1.0)
+    found |= exact(node, found, shape)
     consts = {key: Const(f"{out}.{key}", spread(value, shape)) for key, value in found.items()}
     spiking = node.kind in SPIKING
     reset = record.reset if spiking else "none"
@@ -75,7 +80,7 @@ def neuron(
         max_spikes=record.max_spikes if spiking else 1,
         decay_last=record.decay_last and node.kind != "Threshold",
         precision=record.precision,
-        start=record.output_delay,
+        start=start,
     )
     return replace(plain, order=_order(found, record), **consts)  # type: ignore[arg-type]
 
@@ -167,5 +172,5 @@ def _decay(tau: Array, record: Record) -> Array:
 
 def _lost(tau: Array, record: Record) -> Array:
     """Gain of an input: what the decay loses for one that is held, dt / tau for an impulse and for Euler."""
-    held = record.integrator == "exact" and record.drive == "step"
+    held = record.integrator == "exact" and record.drive != "impulse"
     return np.asarray(-np.expm1(-record.dt / tau) if held else record.dt / tau)

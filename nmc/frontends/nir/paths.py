@@ -34,7 +34,7 @@ class Paths:
             self._before[target].append(source)
         ends = [name for name, node in graph.nodes.items() if node.kind in NEURONS or node.kind == "Output"]
         ways = {name: self._into(name) for name in ends}
-        self.order, self._back = _order(graph, ways)
+        self.order, self._back = walk(graph, ways)
         self.into = {
             name: [Path(w.source, name, w.stages, (w.source, name) in self._back) for w in found]
             for name, found in ways.items()
@@ -107,7 +107,7 @@ class Paths:
         return found
 
 
-def _order(graph: Graph, ways: dict[str, list[Path]]) -> tuple[list[str], set[tuple[str, str]]]:
+def walk(graph: Graph, ways: dict[str, list[Path]]) -> tuple[list[str], set[tuple[str, str]]]:
     """Populations so that sources come first, and the hops that close loops (depth first, in file order)."""
     after: dict[str, list[str]] = {name: [] for name in graph.nodes}
     for name, found in ways.items():

@@ -48,11 +48,12 @@ class Unfit(Exception):
 
 @dataclass(frozen=True)
 class Node:
-    """A primitive: `name` is its path in the file, joined by dots."""
+    """A primitive: `name` is its path in the file, joined by dots; `meta` is what nmc wrote beside its fields."""
 
     name: str
     kind: str
     fields: dict[str, Field]
+    meta: dict[str, Field] = field(default_factory=dict)
 
     def array(self, key: str, absent: float | None = None) -> Array:
         """A field with numbers, float64 unless it is float32."""
@@ -89,6 +90,7 @@ class Graph:
     edges: tuple[tuple[str, str], ...]
     version: str = ""
     notes: tuple[str, ...] = field(default=())
+    meta: dict[str, Field] = field(default_factory=dict)
 
 
 def check(node: Node) -> tuple[str, ...]:

@@ -41,12 +41,19 @@ class Shapes:
                     ready += [item for item in self._after[name] if self._is_ready(item)]
             stuck = next((name for name in rest if name not in self.shape and name not in self._failed
                           and self._own(self._graph.nodes[name]) not in ((), (1,))), None)  # fmt: skip
+            stuck = stuck or self._half_known()
             if stuck is None:
                 break
             self._infer(stuck)
             ready = [item for item in self._after[stuck] if self._is_ready(item)]
         for name in self._graph.nodes:
             self._late(name)
+
+    def _half_known(self) -> str | None:
+        """A population that waits for its own loop only: one of its other inputs tells its shape."""
+        waiting = (name for name, node in self._graph.nodes.items() if node.kind in NEURONS)
+        return next((name for name in waiting if name not in self.shape and name not in self._failed
+                     and any(item in self.shape for item in self._before[name])), None)  # fmt: skip
 
     def _late(self, name: str) -> None:
         if name in self._failed:

@@ -19,6 +19,7 @@ from nmc.ir.module import Module
 from nmc.ir.op import Op, Value
 from nmc.ir.ops import snn
 from nmc.ir.ops.neurons import Neuron
+from nmc.ir.record import Record
 from nmc.ir.types import Type
 
 
@@ -69,15 +70,15 @@ def build(network: Network, problems: Any) -> Module:
         ops += _population(pop)
     ops += network.outputs
     header = network.header
-    record = {
-        "dt": header.dt, "integrator": header.integrator, "weights": "delta", "delay": header.delay, "source": "snn",
-    }  # fmt: skip
+    # Every projection says its delay itself, so that the record's own two are the plain ones.
+    exact = header.integrator == "exact"
+    record = Record(header.dt, "exact" if exact else "euler", drive="delta", reset="zero")
     module = Module(header.name, "snn", tuple(ops))
     return module.with_attrs(
         dt=header.dt,
         steps=header.steps or None,
         seed=header.seed,
-        discretisation=record,
+        record=record.of(ops),
         probes=network.probes or None,
         decoders=network.decoders or None,
         data=network.data or None,
