@@ -7,13 +7,15 @@ guessed. Names and equations follow NIR (Pedersen 2024) and the tools whose orde
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from typing import Literal
 
 import numpy as np
 
 from nmc.ir.const import Const
-from nmc.ir.op import Array, State, StatefulOp, Value, broadcasts, require
+from nmc.ir.op import Array, Op, State, StatefulOp, Value, broadcasts, require
+from nmc.ir.ops import synapse_lists
 from nmc.ir.ops.snn import ProjectionOp
 from nmc.ir.types import Type
 
@@ -112,7 +114,7 @@ class Neuron(StatefulOp, name="snn.neuron"):
         """One step of the equations above."""
         v = self._integrate(state, t, currents)
         if self.threshold is None:
-            state["v"] = v
+            state["v"] = v * self._p(self.beta, 1.0) if self.decay_last else v
             return v
         threshold = self._p(self.threshold, 0.0)
         count = self._count(v, threshold)
@@ -208,11 +210,12 @@ class Sparse(ProjectionOp, name="snn.sparse"):
 
     %e.i = snn.sparse(%e, @e.w, @e.src, @e.dst) {shape=[800], delay=5} : current<800>
 
-    Indices are flat (row-major). All synapses of one op have one delay; a projection with several becomes several ops.
+    Indices are flat (row-major). With `late`, synapse i has a delay of `delay + late[i]` steps.
     """
 
     source: Const
     target: Const
+    late: Const | None = None
     shape: Ints
 
     def infer(self) -> Type:
@@ -220,18 +223,16 @@ class Sparse(ProjectionOp, name="snn.sparse"):
         return Type("current", self.shape)
 
     def verify(self) -> None:
-        """One source, target and weight a synapse, all inside their populations."""
+        """One source, target, weight and delay a synapse, sources and targets inside their populations."""
         ProjectionOp.verify(self)
-        count = self.source.shape
-        require(len(count) == 1, "sources are a vector")
-        require(
-            self.target.shape == count and self.weight.shape in (count, (1,)),
-            "one source, target and weight each",
+        synapse_lists.verify(
+            self.spikes.type.size, prod(self.shape), self.weight, self.source, self.target, self.late
         )
-        for const, size in ((self.source, self.spikes.type.size), (self.target, prod(self.shape))):
-            if const.data is not None and const.data.size:
-                inside = int(const.data.min()) >= 0 and int(const.data.max()) < size
-                require(inside, f"@{const.name} leaves 0..{size - 1}")
+
+    @cached_property
+    def taps(self) -> tuple[Op, ...]:
+        """One op for each delay."""
+        return synapse_lists.by_delay(self, self.late, ("weight", "source", "target"))
 
     def run(self, spikes: Array) -> Array:
         """Add the weights of the synapses whose spike arrives, float64."""

@@ -54,6 +54,11 @@ class Poisson(InputOp, name="snn.poisson"):
             levels.append(total)
         return np.array([float(level) for level in levels])
 
+    @property
+    def most(self) -> int:
+        """The largest count that any random word stands for."""
+        return int(np.searchsorted(self._steps, 1.0 - 2.0**-53, side="right"))
+
     def encode(self, data: Array, first_sample: int, t: int) -> Array:
         """Spikes of step `t`: (B, *shape) uint8."""
         batch = data.shape[0]

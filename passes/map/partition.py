@@ -14,6 +14,7 @@ from nmc.ir.op import Op, Span
 from nmc.ir.ops.mapped import HOST, Neurons, Route, Synapses
 from nmc.ir.target import Box, Demand, Target, resolve
 from nmc.passes.base import Pass
+from nmc.passes.map.pins import pins, places
 from nmc.passes.map.tiling import best_tiling, excesses, smallest_box
 
 #: What may be done about each limit, in the order of how often it helps.
@@ -24,8 +25,15 @@ _REMEDIES = {
     "words_per_axon": "fewer weight bits or fewer targets a neuron",
     "synapse_formats": "fewer projections onto one population",
     "compartments": "fewer neurons, or shorter delays",
+    "cx_profiles": "fewer different time constants and refractory times among the neurons",
 }
 
+
+#: Rounds of cutting that a network with loops gets; what has not settled then is checked as it is.
+_ROUNDS = 16
+
+#: Resources that depend on the slots a box gets; all others only add up.
+_BY_SLOT = ("synapse_words", "words_per_axon")
 
 #: What filling all out-axon words of a core is taken to cost, in cores, one after the other.
 _AXON_PRICES = (0.0, 0.5, 1.0, 2.0)
@@ -54,10 +62,13 @@ class Partition(Pass, name="partition", takes="snn", gives="mapped"):
         name = self.target or module.attr("target", "")
         if not name:
             raise fail("E0701", "the module names no target; legalise it for one first")
-        work = _Partitioner(module, resolve(name))
+        target = resolve(name)
+        work = _Partitioner(module, target, places(module, target))
         work.cut_populations()
         cores = work.pack(self.merge)
-        return _mapped(work, cores).with_attrs(target=name, cores=len(cores))
+        mapped = _mapped(work, cores).with_attrs(target=name, cores=len(cores))
+        pins(mapped, target)  # refuses parts that their place has no room for
+        return mapped
 
 
 @dataclass(frozen=True)
@@ -76,10 +87,15 @@ class _Partitioner:
 
     module: Module
     target: Target
+    places: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     tiles: dict[str, list[Box]] = field(default_factory=dict)
     problems: list[Diagnostic] = field(default_factory=list)
     parts: list[_Part] = field(default_factory=list)
-    fanout: dict[str, tuple[int, Mapping[str, Any]]] = field(default_factory=dict)
+    fanout: dict[str, tuple[int, Sequence[Box], Mapping[str, Any]]] = field(default_factory=dict)
+    version: int = 0
+    admitted: dict[str, tuple[Sequence[Box], bool]] = field(default_factory=dict)
+    floor: dict[str, int] = field(default_factory=dict)
+    loops: frozenset[str] = frozenset()
 
     def cut_populations(self) -> None:
         """Find the boxes of every population, targets first."""
@@ -88,6 +104,7 @@ class _Partitioner:
             raise fail("E0701", "the module has no populations of this target; legalise it first")
         for population in populations:
             self._check_smallest(population)
+        self.loops = self._looping(populations)
         self._check_total(populations)
         if not self.problems:
             self._cut_all(populations)
@@ -102,38 +119,85 @@ class _Partitioner:
         refused: list[Diagnostic] = []
         for price in _AXON_PRICES:
             self.tiles, self.fanout, self.problems = {}, {}, []
-            for population in reversed(populations):
-                self._cut(population, price / self.target.limits.get("out_axon_words", 1 << 30))
+            self._settle(populations, price / self.target.limits.get("out_axon_words", 1 << 30))
             refused = refused or self.problems
             if not self.problems:
                 found.append(self.tiles)
-                if all(len(self.tiles[op.out]) == self._fewest(op) for op in populations):
-                    break
+                if all(len(self.tiles[op.out]) <= self.floor[op.out] for op in populations):
+                    break  # what comes in asks for as many boxes, whatever is sent
+                if len(found) > 1 and _size(found[-1]) >= min(map(_size, found[:-1])):
+                    break  # a higher price helps no more
         self.fanout = {}
         self.problems = [] if found else refused
         if found:
-            self.tiles = min(found, key=lambda tiles: sum(map(len, tiles.values())))
+            self.tiles = min(found, key=_size)
+
+    def _settle(self, populations: Sequence[Op], per_axon: float) -> None:
+        """Cut all populations, targets first; where loops leave no such order, again until nothing changes.
+
+        What a population sends is first counted without the boxes that are not known yet, so the number of boxes can
+        only grow from one round to the next, and the rounds come to an end.
+        """
+        for _ in range(_ROUNDS):
+            before = dict(self.tiles)
+            for population in reversed(populations):
+                self._cut(population, per_axon, len(before.get(population.out, ())))
+            if self.problems or not self.loops or self.tiles == before:
+                return
+
+    def _looping(self, populations: Sequence[Op]) -> frozenset[str]:
+        """Populations that send to themselves or to one that is cut after them."""
+        order = {op.out: index for index, op in enumerate(populations)}
+        demands = self.target.demands
+        found = set()
+        for index, population in enumerate(populations):
+            for via in demands.projections(self.module, population):
+                source = demands.source_of(self.module, via).out
+                if via is not population and order.get(source, -1) >= index:
+                    found.add(source)
+        return frozenset(found)
 
     def _fewest(self, population: Op) -> int:
         """Boxes that the compartments alone ask for."""
         neurons = population.result.type.size * self._per_neuron(population)
         return max(1, ceil(neurons / self.target.limits["compartments"]))
 
-    def _demand(self, population: Op, box: Box, slot: int = 0) -> Demand:
-        incoming = self.target.demands.incoming(self.module, population, box, slot)
-        cut = tuple(span.slice() for span in box)
-        return {
-            **incoming,
-            **{name: int(each[cut].sum()) for name, each in self._outgoing(population).items()},
-        }
+    def _demand(self, population: Op, box: Box, slot: int = 0, tiling: Sequence[Box] | None = None) -> Demand:
+        """Demand of a box; `tiling` is how its own population is cut, if not as noted.
 
-    def _outgoing(self, population: Op) -> Mapping[str, Any]:
-        """What each neuron takes to reach the boxes known so far; counted again when there are more."""
-        known, found = self.fanout.get(population.out, (-1, {}))
-        if known != len(self.tiles):
-            targets = [(name, other) for name, tiles in self.tiles.items() for other in tiles]
+        In a tiling that does not fit for what comes in already nobody is asked what they send.
+        """
+        incoming = self.target.demands.incoming(self.module, population, box, slot)
+        if tiling is not None and not self._admits(population, tiling, incoming):
+            return incoming
+        cut = tuple(span.slice() for span in box)
+        own = self.tiles.get(population.out, ()) if tiling is None else tiling
+        sent = {name: int(each[cut].sum()) for name, each in self._outgoing(population, own).items()}
+        return {**incoming, **sent}
+
+    def _admits(self, population: Op, tiling: Sequence[Box], first: Demand) -> bool:
+        """Whether all boxes fit for what comes in; `first` is the demand of the one that is asked for first."""
+        known, fits = self.admitted.get(population.out, ((), False))
+        if known is not tiling:
+            limits, incoming = self.target.limits, self.target.demands.incoming
+            fits = not excesses(first, limits) and not any(
+                excesses(incoming(self.module, population, box), limits) for box in tiling
+            )
+            self.admitted[population.out] = tiling, fits
+            if fits:
+                least = self.floor.get(population.out, len(tiling))
+                self.floor[population.out] = min(least, len(tiling))
+        return fits
+
+    def _outgoing(self, population: Op, own: Sequence[Box]) -> Mapping[str, Any]:
+        """What each neuron takes to reach the boxes known so far; counted again when they are others."""
+        own = own if population.out in self.loops else ()
+        version, last, found = self.fanout.get(population.out, (-1, own, {}))
+        if version != self.version or last is not own:
+            tiles = {**self.tiles, population.out: own}
+            targets = [(name, other) for name, boxes in tiles.items() for other in boxes]
             found = self.target.demands.outgoing(self.module, population, targets)
-            self.fanout[population.out] = len(self.tiles), found
+            self.fanout[population.out] = self.version, own, found
         return found
 
     def _check_smallest(self, population: Op) -> None:
@@ -168,18 +232,22 @@ class _Partitioner:
             self.problems.append(Diagnostic("E0710", message, where=str(population.loc or ""), hint=hint))
         return bool(over)
 
-    def _cut(self, population: Op, per_axon: float) -> None:
+    def _cut(self, population: Op, per_axon: float, before: int) -> None:
+        """Find the boxes of a population, at least as many as it had `before`."""
         shape = population.result.shape
         limits, whole = self.target.limits, tuple(Span(0, extent) for extent in shape)
-        first = self._fewest(population)
+        first = max(self._fewest(population), before)
         most = max(4 * self.target.cores, first)
-        found = best_tiling(shape, lambda box: self._demand(population, box), limits, most, first, per_axon)
+        found = best_tiling(
+            shape, lambda box, tiling: self._demand(population, box, 0, tiling), limits, most, first, per_axon
+        )
         if found is None:
             rider = f"however it is cut in up to {most} boxes"
             if not self._tell(population, self._demand(population, whole), "it takes", rider):
                 message = f"%{population.out} fits no core {rider}"
                 self.problems.append(Diagnostic("E0710", message, where=str(population.loc or "")))
         else:
+            self.version += self.tiles.get(population.out) != found
             self.tiles[population.out] = found
 
     def _check_outgoing(self, populations: Any) -> None:
@@ -195,6 +263,7 @@ class _Partitioner:
         cores: list[tuple[dict[str, int], tuple[tuple[str, int], ...]]] = []
         for population in self.target.demands.populations(self.module):
             shared = self.target.demands.shared(self.module, population)
+            shared += tuple(("place", number) for number in self.places.get(population.out, ()))
             for box in self.tiles[population.out]:
                 core = self._fitting(cores, population, box, shared) if merge else None
                 if core is None:
@@ -220,10 +289,13 @@ class _Partitioner:
         }
 
     def _fitting(self, cores: Any, population: Op, box: Box, shared: Any) -> int | None:
-        needed = self._demand(population, box)["compartments"]
+        skipped = {*_BY_SLOT, *self.target.combined_by_max}
+        alone = {k: v for k, v in self._demand(population, box).items() if k not in skipped}
+        limits = self.target.limits
         for index, (used, registers) in enumerate(cores):
-            room = self.target.limits["compartments"] - used["compartments"]
-            fits = registers == shared and room >= needed
+            fits = registers == shared and all(
+                used.get(k, 0) + v <= limits.get(k, 1 << 62) for k, v in alone.items()
+            )
             if fits and not excesses(self._sum(used, population, box), self.target.limits):
                 return index
         return None
@@ -232,6 +304,11 @@ class _Partitioner:
         message = f"the network takes {needed} of {self.target.cores} cores ({boxes} boxes)"
         hint = f'make layers smaller, or allow more chips (a TOML file with base = "{self.target.name}" and chips = 2)'
         return Diagnostic("E0711", message, hint=hint)
+
+
+def _size(tiles: Mapping[str, Sequence[Box]]) -> int:
+    """Boxes of all populations."""
+    return sum(map(len, tiles.values()))
 
 
 def _mapped(work: _Partitioner, cores: list[Demand]) -> Module:
@@ -262,6 +339,13 @@ def _mapped(work: _Partitioner, cores: list[Demand]) -> Module:
     return module.with_ops([*module.ops, *every, *synapses, *routes], level="mapped")
 
 
+def _free(module: Module, name: str) -> str:
+    """A name that nothing in the network has."""
+    while name in module.producers:
+        name += "_"
+    return name
+
+
 def _part_ops(work: _Partitioner) -> dict[str, list[Neurons]]:
     """Parts by population: those on cores, then inputs that the host injects as one part each."""
     parts: dict[str, list[Neurons]] = {}
@@ -269,7 +353,7 @@ def _part_ops(work: _Partitioner) -> dict[str, list[Neurons]]:
         op = work.module.producers[part.population]
         number = len(parts.setdefault(part.population, []))
         size = work.target.demands.incoming(work.module, op, part.box, part.slot)["compartments"]
-        name = f"{part.population}.p{number}"
+        name = _free(work.module, f"{part.population}.p{number}")
         parts[part.population].append(Neurons(
             out=name, of=op.result, box=part.box, core=part.core, slots=Span(part.slot, part.slot + size),
             loc=fuse("partition", [op.loc]),
@@ -281,7 +365,12 @@ def _part_ops(work: _Partitioner) -> dict[str, list[Neurons]]:
                 box = tuple(Span(0, extent) for extent in source.result.shape)
                 slots = Span(0, source.result.type.size)
                 host = Neurons(
-                    out=f"{source.out}.p0", of=source.result, box=box, core=HOST, slots=slots, loc=source.loc
+                    out=_free(work.module, f"{source.out}.p0"),
+                    of=source.result,
+                    box=box,
+                    core=HOST,
+                    slots=slots,
+                    loc=source.loc,
                 )
                 parts[source.out] = [host]
     return parts

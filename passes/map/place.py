@@ -18,6 +18,7 @@ from nmc.ir.ops.mapped import HOST, Neurons, Route, Synapses
 from nmc.ir.target import Target, resolve
 from nmc.passes.base import Pass
 from nmc.passes.data import fit_shape, load_samples
+from nmc.passes.map.pins import pins
 
 Array = NDArray[Any]
 #: Spike counts are scaled so that the largest total stays this small: exact integers for the solver.
@@ -29,7 +30,8 @@ class Place(Pass, name="place", takes="mapped"):
     """Choose the physical core of each logical core so that spikes travel few hops.
 
     Minimises the sum over core pairs of spikes a sample times hops, with spikes counted on sample data (or one
-    a neuron where there is none, which the report says). Notes objective, proven bound and gap in the module.
+    a neuron where there is none, which the report says). Populations that a ``place`` statement puts on certain
+    cores get those. Notes objective, proven bound and gap in the module.
 
         before: %2.p0 = map.neurons(%2) {..., core=0, ...}
         after:  %2.p0 = map.neurons(%2) {..., core=17, ...}
@@ -50,7 +52,8 @@ class Place(Pass, name="place", takes="mapped"):
         spikes, counted = self._spikes(module)
         demands = traffic(module, target, spikes)
         distance = _distances(target, mesh_distance)
-        found = place(demands.between, distance, seed=self.seed, effort=self.effort)
+        fixed = pins(module, target)
+        found = place(demands.between, distance, fixed=fixed, seed=self.seed, effort=self.effort)
         ops = [_placed(op, found.site, demands.sent) for op in module.ops]
         quality = {
             "objective": round(found.objective / demands.scale, 3), "bound": round(found.bound / demands.scale, 3),
@@ -66,7 +69,7 @@ class Place(Pass, name="place", takes="mapped"):
             samples, _ = load_samples(self.data, limit=self.limit, raw=self.raw)
         if samples is None:
             return {op.out: np.ones(op.result.shape) for op in module.ops if _spiking(op)}, False
-        network = module.with_ops([op for op in module.ops if "snn" in op.levels], level="snn")
+        network = module.with_ops([op for op in module.ops if "snn" in op.belongs], level="snn")
         inputs = {
             op.source: fit_shape(samples[: self.limit], op.shape)
             for op in network.ops
@@ -110,7 +113,10 @@ def traffic(module: Module, target: Target, spikes: Mapping[str, Array]) -> Traf
         source, goal = parts[link.source.name], parts[link.target.name]
         via = module.producers[link.via.name]
         mask = target.demands.sources(module, via, goal.box).reshape(source.of.shape)[source.slices]
-        count = float((spikes[source.of.name][source.slices] * mask).sum())
+        sent_by = spikes.get(
+            source.of.name
+        )  # counts of a generator are not recorded: one an element is taken
+        count = float((np.ones(source.of.shape) if sent_by is None else sent_by)[source.slices][mask].sum())
         row = sent.setdefault(source.out, {})
         row[goal.core] = row.get(goal.core, 0.0) + count
         if source.core != HOST:
@@ -123,6 +129,10 @@ def traffic(module: Module, target: Target, spikes: Mapping[str, Array]) -> Traf
 
 def _distances(target: Target, mesh_distance: Any) -> NDArray[np.int64]:
     """Hops between all cores; chips lie side by side in a row."""
+    if target.positions:
+        each = np.array(target.positions, np.int64)
+        tiles = np.concatenate([each + (chip * target.tiles[0], 0) for chip in range(target.chips)])
+        return np.asarray(np.abs(tiles[:, None] - tiles[None]).sum(axis=2))
     if target.chips == 1:
         return np.asarray(mesh_distance(*target.tiles, target.cores_per_tile), np.int64)
     return np.asarray(

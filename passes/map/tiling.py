@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import prod
@@ -11,7 +11,7 @@ from nmc.ir.op import Span
 from nmc.ir.target import Box, Demand
 
 Ints = tuple[int, ...]
-DemandOf = Callable[[Box], Demand]
+DemandOf = Callable[[Box, Sequence[Box]], Demand]
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def best_tiling(
     shape : tuple of int
         Shape of the population.
     demand : callable
-        Demand of a box.
+        Demand of a box in a tiling (which a population that projects onto itself depends on).
     limits : mapping
         Capacity of a core by resource.
     most : int
@@ -129,7 +129,7 @@ def _in_axons(found: list[Box], middle: Box, demand: DemandOf, limits: Mapping[s
     """In-axons of all boxes of a tiling, None when one of them does not fit; the middle one is tried first."""
     cost = 0
     for box in [middle, *(box for box in found if box != middle)]:
-        needed = demand(box)
+        needed = demand(box, found)
         if excesses(needed, limits):
             return None
         cost += needed.get("in_axons", 0)

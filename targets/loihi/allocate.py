@@ -65,12 +65,16 @@ def groups(module: Module) -> Iterator[Group]:
 
 
 def _positions(module: Module, links: list[Synapses], lists: AxonLists) -> dict[str, Ints]:
-    table = {}
-    for link in links:
-        part = module.producers[link.source.name]
+    """Sort the axons of a group by the part that sends them."""
+    parts = [module.producers[link.source.name] for link in links]
+    owner: Ints = np.full(parts[0].operands[0].type.size, -1, np.int64)
+    for number, part in enumerate(parts):
         assert isinstance(part, Neurons)
-        table[part.out] = np.flatnonzero(np.isin(lists.source, part.global_indices()))
-    return table
+        owner[part.global_indices()] = number
+    sender = owner[lists.source]
+    order = np.argsort(sender, kind="stable")
+    bounds = np.searchsorted(sender[order], np.arange(len(parts) + 1))
+    return {part.out: order[bounds[n] : bounds[n + 1]] for n, part in enumerate(parts)}
 
 
 @dataclass

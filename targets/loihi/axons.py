@@ -7,7 +7,7 @@ once for each 256 compartments that the base cannot reach.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -24,6 +24,7 @@ from nmc.targets.loihi.synapses import MAX_RUN, SynFormat, words_needed
 Array = NDArray[Any]
 Ints = NDArray[np.int64]
 Box = tuple[Span, ...]
+#: Bases are 8 bits wide (target.toml, limits.cx_base).
 BASE = 256
 
 
@@ -45,8 +46,8 @@ class AxonLists:
         Index field and weight mantissa.
     fmt : SynFormat
         The format chosen for all of them.
-    delay : int
-        Delay field.
+    delay : (synapses,) int64 array
+        Delay field of each synapse.
     words : (lists,) int64 array
         64-bit words of each list.
     """
@@ -58,13 +59,16 @@ class AxonLists:
     idx: Ints
     mantissa: Ints
     fmt: SynFormat
-    delay: int
+    delay: Ints
     words: Ints
 
 
 @dataclass(frozen=True)
 class _Raw:
-    """Lists before a format is chosen; `first` is the position of an axon's first synapse."""
+    """Lists before a format is chosen; `first` is the position of an axon's first synapse.
+
+    `late` is what a synapse's delay has over that of its projection, for all synapses or for each.
+    """
 
     source: Ints
     first: Ints
@@ -72,6 +76,7 @@ class _Raw:
     offsets: Ints
     relative: Ints
     mantissa: Ints
+    late: Ints = field(default_factory=lambda: np.zeros(1, np.int64))
 
 
 def axon_lists(op: Op, box: Box, per_neuron: int, slot_base: int, injected: bool) -> AxonLists:
@@ -91,16 +96,18 @@ def axon_lists(op: Op, box: Box, per_neuron: int, slot_base: int, injected: bool
         Whether the host sends these spikes (they then arrive one step earlier).
     """
     raw = _raw_lists(op, box)
-    start = slot_base + per_neuron * raw.first
-    base, block = start % BASE, start // BASE
+    start = slot_base + per_neuron * raw.first + (op.membrane if isinstance(op, loihi.Lif) else 0)
+    reach = based(per_neuron)
+    base, block = start % reach, start // reach
     pairs = raw.key * (1 + block.max(initial=0)) + block
     unique, position, list_of = np.unique(pairs, return_index=True, return_inverse=True)
-    shift = block[position] * (BASE // per_neuron)
-    offsets, idx, mantissa = _take(raw, raw.key[position], shift)
-    delay = delay_field(op, injected)
-    fmt, kept = _choose_format(op, idx, mantissa, offsets, per_neuron, delay)
+    shift = block[position] * (reach // per_neuron)
+    offsets, idx, mantissa, late = _take(raw, raw.key[position], shift)
+    delay = late + delay_field(op, injected)
+    fmt, kept = _choose_format(op, idx, mantissa, offsets, per_neuron, int(delay.max(initial=0)))
     if kept is not None:
         offsets, idx, mantissa = _filtered(offsets, idx, mantissa, kept)
+        delay = delay[kept]
     words = words_needed(_entries(offsets, idx, fmt), np.diff(offsets), fmt)
     alive = np.diff(offsets)[list_of] > 0
     return AxonLists(
@@ -108,15 +115,23 @@ def axon_lists(op: Op, box: Box, per_neuron: int, slot_base: int, injected: bool
     )
 
 
+def based(per_neuron: int) -> int:
+    """Compartments that bases tell apart: the largest number of whole neurons within `BASE`."""
+    return BASE // per_neuron * per_neuron
+
+
 def source_mask(op: Op, box: Box, size: int) -> NDArray[np.bool_]:
     """Tell which source neurons have a synapse onto the box: (size,) bool."""
     mask = np.zeros(size, bool)
+    if isinstance(op, loihi.Sparse):
+        mask[op.source.array()[_listed(op, box)[1]]] = True
+        return mask
     mask[axon_lists(op, box, 1, 0, injected=False).source] = True
     return mask
 
 
 def delay_field(op: Op, injected: bool) -> int:
-    """Delay field of a projection: a spike that a core sends is a step late anyway."""
+    """Least delay field of a projection: a spike that a core sends is a step late anyway."""
     return op.delay - (0 if injected else 1) if isinstance(op, loihi.SynapseOp) else 0
 
 
@@ -125,10 +140,12 @@ def _raw_lists(op: Op, box: Box) -> _Raw:
         return _conv_lists(op, box)
     if isinstance(op, loihi.Dense):
         return _dense_lists(op, box)
+    if isinstance(op, loihi.Sparse):
+        return _sparse_lists(op, box)
     if isinstance(op, loihi.Diagonal):
         return _diagonal_lists(op.mantissas, op.result.shape, box)
     if isinstance(op, loihi.Lif):
-        return _diagonal_lists(np.full((1,) * len(op.shape), -op.reset_mant), op.shape, box)
+        return _diagonal_lists(-op.each("reset_mant"), op.shape, box)
     raise VerifyError(f"{op.name} has no synapses")
 
 
@@ -146,6 +163,35 @@ def _dense_lists(op: loihi.Dense, box: Box) -> _Raw:
     return _Raw(
         np.arange(sources), np.zeros(sources, np.int64), key, np.arange(lists + 1) * count, relative, mantissa
     )
+
+
+def _listed(op: loihi.Sparse, box: Box) -> tuple[Ints, Ints]:
+    """Synapses onto a box that are not zero, by target: position of the target in slot order, and index in the op."""
+    grid = np.arange(prod(op.shape)).reshape(op.shape)[tuple(span.slice() for span in box)]
+    rows = slot_order(grid)
+    order, begin = op.by_target
+    count = (begin[1:] - begin[:-1])[rows]
+    slot = np.repeat(np.arange(len(rows)), count)
+    pick = order[np.arange(len(slot)) + np.repeat(begin[rows] - np.cumsum(count) + count, count)]
+    mantissa = op.mantissas if op.mantissas.size == 1 else op.mantissas[pick]
+    alive = np.broadcast_to(mantissa != 0, pick.shape)  # a weight of zero is no synapse
+    return slot[alive], pick[alive]
+
+
+def _sparse_lists(op: loihi.Sparse, box: Box) -> _Raw:
+    """One list a source neuron that reaches the box, its synapses in the order of their targets."""
+    slot, pick = _listed(op, box)
+    source = op.source.array()[pick].astype(np.int64)
+    by_source = np.argsort(source, kind="stable")
+    source, slot, pick = source[by_source], slot[by_source], pick[by_source]
+    sources, first, size = np.unique(source, return_index=True, return_counts=True)
+    offsets = np.append(first, len(source))
+    values = (
+        np.full(len(pick), op.mantissas[0]) if op.mantissas.size == 1 and len(pick) else op.mantissas[pick]
+    )
+    late = np.zeros(len(pick), np.int64) if op.late is None else op.late.array()[pick].astype(np.int64)
+    base = slot[first]
+    return _Raw(sources, base, np.arange(len(sources)), offsets, slot - np.repeat(base, size), values, late)
 
 
 def _diagonal_lists(weight: Array, shape: tuple[int, ...], box: Box) -> _Raw:
@@ -257,12 +303,13 @@ def _expand(
     return offsets, relative, mantissa
 
 
-def _take(raw: _Raw, key: Ints, shift: Ints) -> tuple[Ints, Ints, Ints]:
+def _take(raw: _Raw, key: Ints, shift: Ints) -> tuple[Ints, Ints, Ints, Ints]:
     """Copy the lists `key`, moved by `shift`, one after another."""
     sizes = np.diff(raw.offsets)[key]
     offsets = np.concatenate([[0], np.cumsum(sizes)])
     pick = np.arange(int(offsets[-1])) + np.repeat(raw.offsets[key] - offsets[:-1], sizes)
-    return offsets, raw.relative[pick] + np.repeat(shift, sizes), raw.mantissa[pick]
+    late = raw.late[pick] if raw.late.size == raw.relative.size else np.broadcast_to(raw.late, pick.shape)
+    return offsets, raw.relative[pick] + np.repeat(shift, sizes), raw.mantissa[pick], late
 
 
 def _filtered(offsets: Ints, idx: Ints, mantissa: Ints, kept: NDArray[np.bool_]) -> tuple[Ints, Ints, Ints]:

@@ -13,17 +13,19 @@ from numpy.typing import NDArray
 
 from nmc.ir.diagnostics import fail
 from nmc.ir.encode import rate_spikes
-from nmc.ir.interp import Progress, Result
+from nmc.ir.interp import Progress, Result, join_results
 from nmc.ir.module import Module
 from nmc.ir.ops.mapped import Neurons
+from nmc.ir.ops.snn import Input
 from nmc.targets.loihi import ops as loihi
 from nmc.targets.loihi.allocate import groups
 from nmc.targets.loihi.binary import from_bytes, to_bytes
 from nmc.targets.loihi.emit import build_image, neuron_places
 from nmc.targets.loihi.emulator.energy import EventCounts, add_events, energy
-from nmc.targets.loihi.emulator.engine import Emulator
+from nmc.targets.loihi.emulator.engine import Emulator, EmulatorResult
+from nmc.targets.loihi.emulator.hostmaps import process_of
 from nmc.targets.loihi.image import to_module
-from nmc.targets.loihi.layout import InputMap, LoihiImage
+from nmc.targets.loihi.layout import InputMap, LoihiImage, OutputMap
 
 Array = NDArray[Any]
 IMAGE = "loihi.nmcl"
@@ -70,6 +72,9 @@ class Runner:
         self.image = _image(files)
         self._emulator = Emulator(self.image)
         self.sources = {entry.source: entry.shape for entry in self.image.inputs if entry.source}
+        self.timed = {
+            entry.source for entry in self.image.inputs if entry.source and entry.encoder == "raster"
+        }
 
     def run(
         self,
@@ -80,6 +85,7 @@ class Runner:
         first_sample: int = 0,
         batch: int = 128,
         progress: Progress | None = None,
+        trace: bool = False,
     ) -> tuple[Result, EventCounts]:
         """Encode and run samples.
 
@@ -89,7 +95,7 @@ class Runner:
             Samples by the name of the data source (spikes (N, T, *shape) for the raster encoder).
         steps : int or None
             Time steps a sample; the image's own number by default.
-        probes, first_sample, batch, progress
+        probes, first_sample, batch, progress, trace
             As `nmc.ir.interp.run_snn`.
 
         Returns
@@ -104,8 +110,8 @@ class Runner:
                 "E0401", f"the image asks for {count:,} steps a sample, more than {MAX_STEPS:,}", hint=hint
             )
         total = min((len(item) for item in data.values()), default=1)
-        outputs: list[dict[str, Array]] = []
-        traces: list[dict[str, Array]] = []
+        parts: list[Result] = []
+        watched = dict.fromkeys([*probes, *map(_watched, self.image.outputs if trace else ())])
         events: EventCounts | None = None
         for start in range(0, total, batch):
             stop = min(start + batch, total)
@@ -114,21 +120,35 @@ class Runner:
                 m.name: _encoded(m, part, stop - start, count, first_sample + start)
                 for m in self.image.inputs
             }
-            found = self._emulator.run(inputs, count, probes=probes, batch=batch)
-            outputs.append(
-                {m.name: found.outputs[m.name].astype(np.float64) * m.scale for m in self.image.outputs}
-            )
-            traces.append(dict(found.probes))
+            found = self._emulator.run(inputs, count, probes=list(watched), batch=batch)
+            parts.append(self._decoded(found, probes, trace))
             events = found.events if events is None else add_events(events, found.events)
             if progress:
                 progress(stop, total)
         if events is None:
             raise fail("E0401", "there are no samples to run")
-        return Result(_joined(outputs), _joined(traces)), events
+        return join_results(parts), events
+
+    def _decoded(self, found: EmulatorResult, probes: Sequence[str], trace: bool) -> Result:
+        """What the host makes of the numbers that it reads from the chip."""
+        tables = self.image.outputs
+        outputs = {m.name: found.outputs[m.name].astype(np.float64) * m.scale for m in tables}
+        traces = {m.name: _traced(m, found.probes[_watched(m)]) * m.scale for m in tables if trace}
+        return Result(outputs, {probe: found.probes[probe] for probe in probes}, traces=traces)
 
 
-def _joined(parts: list[dict[str, Array]]) -> dict[str, Array]:
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+def _watched(entry: OutputMap) -> str:
+    """The probe that shows an output on the way."""
+    return f"{entry.name}.{'v' if entry.kind == 'v' else 'spikes'}"
+
+
+def _traced(entry: OutputMap, seen: Array) -> Array:
+    """What an output would be after each step (N, T, ...), from its potentials or spikes in every step."""
+    if entry.kind == "v":
+        return seen.astype(np.float64)
+    counted: Array = seen.astype(np.float64)
+    counted[:, : entry.first_step] = 0.0
+    return np.cumsum(counted, axis=1)
 
 
 def _encoded(entry: InputMap, data: Mapping[str, Array], size: int, steps: int, first: int) -> Array:
@@ -138,12 +158,20 @@ def _encoded(entry: InputMap, data: Mapping[str, Array], size: int, steps: int, 
         if entry.at < steps:
             spikes[:, entry.at] = 1
         return spikes
+    if entry.encoder == "poisson":
+        process, silent = process_of(entry), np.zeros((size, *entry.shape), np.uint8)
+        return np.stack([process.encode(silent, first, t) for t in range(steps)], axis=1)
     if entry.source not in data:
         raise fail("E0401", f"no data for input {entry.source}; there is {', '.join(data) or 'nothing'}")
     item = np.asarray(data[entry.source])
     if entry.encoder == "rate":
         rate = item.astype(np.float64) * entry.gain
         return np.stack([rate_spikes(rate, entry.seed, first, t) for t in range(steps)], axis=1)
+    if entry.encoder == "count":
+        counter = Input(out=entry.name, source=entry.source, shape=entry.shape, encoder="count", gain=entry.gain,
+                        high=entry.at, over=max(entry.at, 1))  # fmt: skip
+        numbers = counter.integers(item)
+        return np.stack([counter.schedule(numbers, t) for t in range(steps)], axis=1)
     if entry.encoder == "raster":
         spikes = np.zeros((size, steps, *entry.shape), np.uint8)
         spikes[:, : item.shape[1]] = item[:, :steps]

@@ -50,7 +50,7 @@ _MAX_DIMS = 8
 _MAX_ELEMENTS = 1 << 30
 _KIND_HEADER, _KIND_CORE, _KIND_INPUTS, _KIND_OUTPUTS, _KIND_POPS = 0, 1, 100, 101, 102
 _INPUT_KINDS: tuple[Literal["bias", "spikes"], ...] = ("bias", "spikes")
-_ENCODERS = ("bias", "raster", "rate", "pulse")
+_ENCODERS = ("bias", "raster", "rate", "pulse", "poisson", "count")
 _OUTPUT_KINDS: tuple[Literal["v", "count", "spikes"], ...] = ("v", "count", "spikes")
 
 

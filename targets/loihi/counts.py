@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 
 from nmc.ir.op import Op, Span
 from nmc.targets.loihi import ops as loihi
-from nmc.targets.loihi.axons import BASE, channel_ranges, conv_axes, delay_field, format_of
+from nmc.targets.loihi.axons import (
+    axon_lists,
+    based,
+    channel_ranges,
+    conv_axes,
+    delay_field,
+    format_of,
+)
 from nmc.targets.loihi.layout import DENSE, SPARSE
 from nmc.targets.loihi.synapses import MAX_RUN, words_needed
 
@@ -44,14 +51,27 @@ class _Kinds:
 
 
 def axon_counts(op: Op, box: Box, per_neuron: int, slot_base: int, injected: bool) -> Counts:
-    """Count what `nmc.targets.loihi.axons.axon_lists` would make, at most; the same parameters."""
+    """Count what `nmc.targets.loihi.axons.axon_lists` would make, at most; the same parameters.
+
+    Synapses that are listed one by one have no structure to count: their lists are made.
+    """
+    if isinstance(op, loihi.Sparse):
+        return list_counts(op, box, per_neuron, slot_base, injected)
     if isinstance(op, loihi.Conv):
         kinds = _conv_kinds(op, box, per_neuron, slot_base)
     elif isinstance(op, loihi.Dense):
         kinds = _dense_kinds(op, box, per_neuron, slot_base)
     else:
-        shared = isinstance(op, loihi.Lif) or (isinstance(op, loihi.Diagonal) and op.weight.uniform)
-        kinds = _diagonal_kinds(box, per_neuron, slot_base, shared)
+        weight = (
+            op.reset_each
+            if isinstance(op, loihi.Lif)
+            else op.weight
+            if isinstance(op, loihi.Diagonal)
+            else None
+        )
+        shared = weight is None or weight.uniform
+        first = slot_base + (op.membrane if isinstance(op, loihi.Lif) else 0)
+        kinds = _diagonal_kinds(box, per_neuron, first, shared)
     best: Counts | None = None
     for compression in (DENSE, SPARSE):
         fmt = format_of(op, kinds.highest, per_neuron, delay_field(op, injected), compression)
@@ -63,13 +83,20 @@ def axon_counts(op: Op, box: Box, per_neuron: int, slot_base: int, injected: boo
     return best
 
 
+def list_counts(op: Op, box: Box, per_neuron: int, slot_base: int, injected: bool) -> Counts:
+    """Count the lists themselves, exactly."""
+    lists = axon_lists(op, box, per_neuron, slot_base, injected)
+    return Counts(len(lists.source), int(lists.words.sum()), int(lists.words.max(initial=0)))
+
+
 def _one(lists: int, synapses: int, runs: int, highest: int, axons: int) -> _Kinds:
     return _Kinds(np.array([lists]), np.array([synapses]), np.array([runs]), highest, axons)
 
 
 def _dense_kinds(op: loihi.Dense, box: Box, per_neuron: int, slot_base: int) -> _Kinds:
     count, sources = prod(len(span) for span in box), op.weight.shape[1]
-    highest = slot_base // BASE * (BASE // per_neuron) + count - 1
+    reach = based(per_neuron)
+    highest = slot_base // reach * (reach // per_neuron) + count - 1
     lists = 1 if op.weight.uniform else sources
     return _one(lists, count, -(-count // MAX_RUN), highest, sources)
 
@@ -78,14 +105,15 @@ def _diagonal_kinds(box: Box, per_neuron: int, slot_base: int, shared: bool) -> 
     """One list a block where all weights are the same, at most one a neuron where they are not."""
     count = prod(len(span) for span in box)
     last = slot_base + per_neuron * (count - 1)
-    lists = last // BASE - slot_base // BASE + 1 if shared else count
-    return _one(lists, 1, 1, last // BASE * (BASE // per_neuron), count)
+    reach = based(per_neuron)
+    lists = last // reach - slot_base // reach + 1 if shared else count
+    return _one(lists, 1, 1, last // reach * (reach // per_neuron), count)
 
 
 def _conv_kinds(op: loihi.Conv, box: Box, per_neuron: int, slot_base: int) -> _Kinds:
     rows, columns = conv_axes(op, box)
     low, high = channel_ranges(op, box[0])
-    width, channels = len(box[-1]), len(box[0])
+    width, channels, base = len(box[-1]), len(box[0]), based(per_neuron)
     reach, members = np.unique(np.stack([low, high], axis=1), axis=0, return_counts=True)
     table: list[tuple[int, int, int]] = []
     highest = axons = 0
@@ -98,10 +126,10 @@ def _conv_kinds(op: loihi.Conv, box: Box, per_neuron: int, slot_base: int) -> _K
             for (lowest, top), count in zip(reach.tolist(), members.tolist(), strict=True):
                 if top <= lowest:
                     continue
-                blocks = np.unique((slot_base + per_neuron * (corner + lowest - box[0].start)) // BASE)
+                blocks = np.unique((slot_base + per_neuron * (corner + lowest - box[0].start)) // base)
                 table.append((count * len(blocks), len(steps) * (top - lowest), _runs(steps, top - lowest)))
                 axons += count * len(corner)
-                tip = int(blocks[-1]) * (BASE // per_neuron) + int(steps[-1]) + top - lowest - 1
+                tip = int(blocks[-1]) * (base // per_neuron) + int(steps[-1]) + top - lowest - 1
                 highest = max(highest, tip)
     columns_of = np.array(table, np.int64).reshape(-1, 3)
     return _Kinds(columns_of[:, 0], columns_of[:, 1], columns_of[:, 2], highest, axons)

@@ -14,8 +14,8 @@ from nmc.ir.module import Module
 from nmc.ir.op import Op, Span
 from nmc.ir.target import Box, Demand
 from nmc.targets.loihi import ops as loihi
-from nmc.targets.loihi.axons import axon_lists, source_mask
-from nmc.targets.loihi.counts import Counts, axon_counts
+from nmc.targets.loihi.axons import source_mask
+from nmc.targets.loihi.counts import axon_counts, list_counts
 
 Array = NDArray[Any]
 
@@ -29,7 +29,7 @@ class LoihiDemands:
 
     def __init__(self, words_per_out_axon: int) -> None:
         self._entry_words = words_per_out_axon
-        self._masks: dict[tuple[str, Box], NDArray[np.bool_]] = {}
+        self._masks: dict[tuple[str, Box], NDArray[np.uint8]] = {}
         self._incoming: dict[tuple[str, Box, int, bool], Demand] = {}
         self._zeros: dict[str, float] = {}
 
@@ -51,7 +51,7 @@ class LoihiDemands:
         """What brings synapses onto a population: its projections, and itself where a soft reset does."""
         assert isinstance(population, loihi.Lif)
         found: list[Op] = [module.producers[value.name] for value in population.current]
-        return [*found, population] if population.reset == "soft" else found
+        return [*found, population] if population.resets_itself else found
 
     def source_of(self, module: Module, via: Op) -> Op:
         """The population or input whose spikes a projection carries."""
@@ -60,10 +60,10 @@ class LoihiDemands:
     def sources(self, module: Module, via: Op, box: Box) -> NDArray[np.bool_]:
         """Which source neurons have synapses onto a box of the target: (source size,) bool."""
         key = (via.out, box)
+        size = self.source_of(module, via).result.type.size
         if key not in self._masks:
-            size = self.source_of(module, via).result.type.size
-            self._masks[key] = source_mask(via, box, size)
-        return self._masks[key]
+            self._masks[key] = np.packbits(source_mask(via, box, size))  # there may be many of them
+        return np.unpackbits(self._masks[key], count=size).view(bool)
 
     def incoming(
         self, module: Module, population: Op, box: Box, slot_base: int = 0, structure: bool = False
@@ -79,18 +79,15 @@ class LoihiDemands:
         size = int(np.prod([len(span) for span in box]))
         total: Counter[str] = Counter(
             compartments=size * population.compartments,
-            cx_profiles=population.compartments,
+            cx_profiles=population.compartments * _classes(population, box),
             vth_profiles=1,
             dendritic_accumulators=size * population.compartments << delay_bits(module, population),
         )
         longest = 0
         for via in self.projections(module, population):
             injected = isinstance(self.source_of(module, via), loihi.Input)
-            found = axon_counts(via, box, population.compartments, slot_base, injected)
-            if not structure and self._thin(via):
-                lists = axon_lists(via, box, population.compartments, slot_base, injected)
-                words = int(lists.words.sum()), int(lists.words.max(initial=0))
-                found = Counts(len(lists.source), *words)
+            count = list_counts if not structure and self._thin(via) else axon_counts
+            found = count(via, box, population.compartments, slot_base, injected)
             total.update(in_axons=found.axons, synapse_words=found.words, synapse_formats=1)
             longest = max(longest, found.longest)
         return {**total, "words_per_axon": longest}
@@ -107,7 +104,7 @@ class LoihiDemands:
     ) -> Mapping[str, NDArray[np.int64]]:
         """Out-axon words of each neuron towards the given boxes (its own reset included)."""
         assert isinstance(population, loihi.Lif)
-        entries = np.full(population.shape, int(population.reset == "soft"), np.int64)
+        entries = np.full(population.shape, int(population.resets_itself), np.int64)
         for via, target_box in self._paths(module, population, targets):
             entries += self.sources(module, via, target_box).reshape(population.shape)
         return {"out_axon_words": entries * self._entry_words}
@@ -132,8 +129,7 @@ class LoihiDemands:
         return (
             ("neg_vm_limit", population.neg_limit),
             ("pos_vm_limit", population.pos_limit),
-            ("ds_offset", offset_for(population.du, 1)),
-            ("dm_offset", offset_for(population.dv, 0)),
+            *offsets(population).items(),
             ("delay_bits", delay_bits(module, population)),
         )
 
@@ -141,6 +137,10 @@ class LoihiDemands:
 def _unlawful(module: Module, population: loihi.Lif) -> Iterator[Diagnostic]:
     """What a hand-written module may hold and a core cannot do."""
     where = str(population.loc or f"%{population.out}")
+    for name in ("du", "dv"):
+        if np.isin((0, 4096), population.each(name)).all():
+            message = f"%{population.out} has a {name} of 0 and one of 4096, which cannot share a core"
+            yield Diagnostic("E0616", message, where=where, hint="make two populations of it")
     drive = population.drive and module.producers[population.drive.name]
     if drive and not (isinstance(drive, loihi.Input) and drive.kind == "bias"):
         yield Diagnostic(
@@ -159,18 +159,34 @@ def _unlawful(module: Module, population: loihi.Lif) -> Iterator[Diagnostic]:
             yield Diagnostic(
                 "E0616", f"%{via.out} takes spikes of {source.name}, not on the chip", where=where
             )
-        elif not least <= via.delay <= most:
-            message = f"%{via.out} has a delay of {via.delay}, Loihi {least}..{most} from %{source.out}"
+        elif via.delay < least or via.longest > most:
+            delays = f"{via.delay}" if via.longest == via.delay else f"{via.delay}..{via.longest}"
+            message = f"%{via.out} has a delay of {delays}, Loihi {least}..{most} from %{source.out}"
             yield Diagnostic(
                 "E0616", message, where=where, hint="retime gives every projection a lawful delay"
             )
 
 
-def offset_for(decay: int, usual: int) -> int:
-    """Offset register with which a decay of 0..4096 is a 12-bit field plus the offset."""
-    if decay == 4096:
+def _classes(population: loihi.Lif, box: Box) -> int:
+    """Different decays and refractory times in a box."""
+    rows, index = population.classes
+    return 1 if len(rows) == 1 else len(np.unique(index[tuple(span.slice() for span in box)]))
+
+
+def offsets(population: loihi.Lif) -> dict[str, int]:
+    """Offset registers of the decays; the compartments of a split neuron need decays of 4096 beside its own."""
+    split = population.reset == "split"
+    return {
+        "ds_offset": 1 if split else offset_for(population.each("du"), 1),
+        "dm_offset": 1 if split else offset_for(population.each("dv"), 0),
+    }
+
+
+def offset_for(decays: Array, usual: int) -> int:
+    """Offset register with which decays of 0..4096 are 12-bit fields plus the offset."""
+    if (decays == 4096).any():
         return 1
-    return 0 if decay == 0 else usual
+    return 0 if (decays == 0).any() else usual
 
 
 def delay_bits(module: Module, population: Op) -> int:
@@ -180,7 +196,7 @@ def delay_bits(module: Module, population: Op) -> int:
         via = module.producers[value.name]
         if isinstance(via, loihi.SynapseOp):
             injected = isinstance(module.producers[via.spikes.name], loihi.Input)
-            longest = max(longest, via.delay - (0 if injected else 1))
+            longest = max(longest, via.longest - (0 if injected else 1))
     return next(bits for bits in (3, 4, 5, 6) if longest <= (1 << bits) - 2)
 
 

@@ -17,11 +17,13 @@ from nmc.ir.ops.mapped import HOST, Neurons
 from nmc.passes.base import Pass
 from nmc.targets.loihi import ops as loihi
 from nmc.targets.loihi.allocate import Group, groups
-from nmc.targets.loihi.demands import delay_bits, offset_for
+from nmc.targets.loihi.demands import delay_bits, offsets
 from nmc.targets.loihi.image import to_module
 from nmc.targets.loihi.layout import (
+    ADD,
     CORES_PER_CHIP,
     DISCRETE,
+    PASS,
     SECTIONS,
     TABLES,
     Compat,
@@ -112,19 +114,21 @@ class _CoreWriter:
         op = population.part(part.box)
         self.registers = _shared_registers(module, population)
         self.active = max(self.active, part.slots.stop)
-        cx = _receiving(part, population)
-        first = self._profile(_profile(op, self.registers))
-        config: dict[str, ArrayLike] = {
-            "bias": _in_slots(op.bias, op.shape), "bias_exp": _in_slots(op.bias_exp, op.shape),
-            "cx_profile": first, "vth_profile": self._threshold(op.vth),
-        }  # fmt: skip
-        self.tables["cx_cfg"][cx] = pack("cx_cfg", config)
-        self.tables["cx_state"][cx] = pack("cx_state", {"v": _in_slots(op.v_init, op.shape)})
-        if op.reset == "soft":
-            soma = self._profile(_soma_profile(op, self.registers))
-            self.tables["cx_cfg"][cx + 1] = pack(
-                "cx_cfg", {"cx_profile": soma, "vth_profile": self._threshold(op.vth)}
-            )
+        first = _receiving(part, population)
+        rows, kind = op.classes
+        kind = _slot_order(kind)
+        biases = {"bias": _in_slots(op.bias, op.shape), "bias_exp": _in_slots(op.bias_exp, op.shape)}
+        profiles = [
+            [self._profile(fields) for fields in _profiles(op, row, self.registers)] for row in rows.tolist()
+        ]
+        for place, ids in enumerate(np.array(profiles).T):
+            config: dict[str, ArrayLike] = {"cx_profile": ids[kind], "vth_profile": self._threshold(op.vth)}
+            config |= biases if place == op.membrane else {}
+            self.tables["cx_cfg"][first + place] = pack("cx_cfg", config)
+        for place in {0, op.membrane}:
+            state = {"u": _in_slots(op.u_init, op.shape)} if place == 0 else {}
+            state |= {"v": _in_slots(op.v_init, op.shape)} if place == op.membrane else {}
+            self.tables["cx_state"][first + place] = pack("cx_state", state)
 
     def _profile(self, fields: dict[str, int]) -> int:
         return _index(self.profiles, fields)
@@ -192,40 +196,52 @@ def _shared_registers(module: Module, population: loihi.Lif) -> dict[str, int]:
     return {
         "neg_vm_limit": population.neg_limit,
         "pos_vm_limit": population.pos_limit,
-        "ds_offset": offset_for(population.du, 1),
-        "dm_offset": offset_for(population.dv, 0),
+        **offsets(population),
         "delay_bits": delay_bits(module, population),
     }
 
 
-def _profile(op: loihi.Lif, registers: Mapping[str, int]) -> dict[str, int]:
-    soft = op.reset == "soft"
-    return {
-        "decay_u": op.du - registers["ds_offset"],
-        "decay_v": op.dv - registers["dm_offset"],
-        "refract_delay": op.refract,
+def _profiles(op: loihi.Lif, row: Sequence[int], registers: Mapping[str, int]) -> list[dict[str, int]]:
+    """Profiles of the compartments of a neuron with (du, dv, refract) `row`, in their order."""
+    du, dv, refract = row
+    split = op.reset == "split"
+    membrane = {
+        "decay_u": (4096 if split else du) - registers["ds_offset"],
+        "decay_v": dv - registers["dm_offset"],
+        "refract_delay": refract,
         "threshold_op": 0 if op.reset == "hard" else 2,
-        "stack_out": int(soft),
+        "stack_out": int(op.resets_itself),
     }
+    if not op.resets_itself:
+        return [membrane]
+    # The last one takes over the membrane's v and compares; that of a split neuron adds what the filter pushes.
+    soma = membrane | {"threshold_op": 0, "refract_delay": 1, "stack_out": 0, "stack_in": 2, "join_op": PASS}
+    if not split:
+        return [membrane, soma]
+    front = membrane | {"decay_u": du - registers["ds_offset"], "decay_v": 4096 - registers["dm_offset"]}
+    return [front, membrane | {"stack_in": 2, "join_op": ADD}, soma]
 
 
-def _soma_profile(op: loihi.Lif, registers: Mapping[str, int]) -> dict[str, int]:
-    """The second compartment of a soft reset: takes over the first one's v and compares."""
-    passing = {"threshold_op": 0, "refract_delay": 1, "stack_out": 0, "stack_in": 2, "join_op": 5}
-    return {**_profile(op, registers), **passing}
+def _slot_order(values: Ints) -> Ints:
+    """Values of a box in the order of its slots."""
+    return np.moveaxis(values, 0, -1).reshape(-1)
 
 
 def _in_slots(const: Any, shape: tuple[int, ...]) -> Ints:
     """A per-neuron constant in slot order, zeros where there is none."""
     if const is None:
         return np.zeros(int(np.prod(shape)), np.int64)
-    full = np.broadcast_to(const.array(), shape)
-    return np.moveaxis(full, 0, -1).reshape(-1).astype(np.int64)
+    return _slot_order(np.broadcast_to(const.array(), shape)).astype(np.int64)
 
 
 def _receiving(part: Neurons, population: loihi.Lif) -> Ints:
-    """Compartment that integrates, for each neuron of a part in slot order."""
+    """Compartment that takes the currents, for each neuron of a part in slot order."""
     return np.arange(part.slots.start, part.slots.stop, population.compartments)
+
+
+def _membrane(part: Neurons, population: loihi.Lif) -> Ints:
+    """Compartment that holds v and the bias, for each neuron of a part in slot order."""
+    return _receiving(part, population) + population.membrane
 
 
 def _spiking(part: Neurons, population: loihi.Lif) -> Ints:
@@ -268,7 +284,7 @@ def _input(module: Module, op: loihi.Input, found: Sequence[Group]) -> InputMap:
         for user in module.users[op.out]:
             assert isinstance(user, loihi.Lif)
             rows += [
-                (part.global_indices(), np.full(part.result.type.size, part.core), _receiving(part, user))
+                (part.global_indices(), np.full(part.result.type.size, part.core), _membrane(part, user))
                 for part in module.of_type(Neurons)
                 if part.of.name == user.out
             ]
@@ -289,14 +305,14 @@ def _input(module: Module, op: loihi.Input, found: Sequence[Group]) -> InputMap:
 
 
 def _places_of(module: Module, population: loihi.Lif) -> tuple[Ints, Ints, Ints]:
-    """Core, spiking and receiving compartment of each neuron, in row-major order."""
+    """Core, spiking compartment and that of the membrane of each neuron, in row-major order."""
     size = population.result.type.size
     core, cx, vcx = (np.zeros(size, np.int64) for _ in range(3))
     for part in module.of_type(Neurons):
         if part.of.name == population.out:
             indices = part.global_indices()
             core[indices] = part.core
-            cx[indices], vcx[indices] = _spiking(part, population), _receiving(part, population)
+            cx[indices], vcx[indices] = _spiking(part, population), _membrane(part, population)
     return core, cx, vcx
 
 
@@ -332,4 +348,8 @@ def _populations(module: Module) -> tuple[PopMap, ...]:
 
 def neuron_places(module: Module) -> Mapping[str, tuple[ArrayLike, ArrayLike, ArrayLike]]:
     """Core, spiking and receiving compartment of every neuron, by population (for ``map.json``)."""
-    return {population.out: _places_of(module, population) for population in module.of_type(loihi.Lif)}
+    places = {}
+    for population in module.of_type(loihi.Lif):
+        core, cx, membrane = _places_of(module, population)
+        places[population.out] = core, cx, membrane - population.membrane
+    return places

@@ -19,7 +19,8 @@ tells is our own definition and marked *(n)* here:
 - `cx_profile.stack_out` 1 pushes v; `stack_in` 2 pops from the compartment right before; `join_op` 6 adds the
   popped v to the own v after the decay *(n, after NxTF's two-compartment soft reset)*; `join_op` 5 drops the
   own v of the step before and takes the popped one, as if dv were 4096 *(n: PASS; dm_offset is shared, so a
-  core with dv 0 cannot have dv 4096)*.
+  core with dv 0 cannot have dv 4096)*. A compartment may pop and push: a chain is worked off in ascending
+  compartment order, each member after its own pop and the limits of v *(n)*; only the last may spike.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ DELAY_BITS = (0, 3, 4, 5, 6)
 SPARSE, RUNLENGTH, DENSE = 0, 1, 3
 MIXED, EXCITATORY, INHIBITORY = 1, 2, 3
 EMPTY, DISCRETE, POP16, POP32 = 0, 1, 2, 3
+# join_op: what a compartment does with the popped v
+PASS, ADD = 5, 6
 
 
 @dataclass(frozen=True)
@@ -395,9 +398,10 @@ class InputMap(_HostMap):
         0..7.
     source : str
         Name of the data that the host encodes for this input; empty where it needs none.
-    encoder : {"bias", "raster", "rate", "pulse"}
+    encoder : {"bias", "raster", "rate", "pulse", "poisson", "count"}
         How: bias mantissas; spikes as given; Bernoulli spikes of probability ``gain * x`` from `seed`
-        (`nmc.ir.encode.rate_spikes`); one spike at step `at`.
+        (`nmc.ir.encode.rate_spikes`); one spike at step `at`; counts of mean `gain` a step from `seed`
+        (`nmc.ir.ops.sources.Poisson`); ``clip(rint(gain * x), 0, at)`` spikes spread over `at` steps.
     seed, at : int
     """
 

@@ -8,8 +8,9 @@ and is at least 1 for spikes that a core sends, 0 or more for spikes that the ho
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from typing import Literal
 
 import numpy as np
@@ -17,23 +18,26 @@ from numpy.typing import NDArray
 
 from nmc.ir.const import Const
 from nmc.ir.encode import rate_spikes
-from nmc.ir.op import Array, Op, Span, State, StatefulOp, Value, broadcasts, require
-from nmc.ir.ops import kernels
+from nmc.ir.op import Array, Op, Value, require
+from nmc.ir.ops import kernels, synapse_lists
+from nmc.ir.ops.snn import Input as SnnInput
 from nmc.ir.ops.snn import InputOp, OneToOne
+from nmc.ir.ops.sources import Poisson
 from nmc.ir.types import Type
+from nmc.targets.loihi.lif import BIAS_LIMIT as BIAS_LIMIT
+from nmc.targets.loihi.lif import Compat
+from nmc.targets.loihi.lif import Lif as Lif
+from nmc.targets.loihi.lif import decay as decay
+from nmc.targets.loihi.lif import wrap as wrap
 from nmc.targets.loihi.weights import RANGES, effective_weight, round_mantissa
 
 Ints = tuple[int, ...]
-Compat = Literal["nmc", "nengo-loihi", "lava", "brian2loihi"]
 Sign = Literal["mixed", "excitatory", "inhibitory"]
 FANOUT = {"mixed": 1, "excitatory": 2, "inhibitory": 3}
 _LEVELS = ("snn", "mapped")
 
 #: Longest synaptic delay: 2^6 - 2 (facts 1, usable delay); a spike that a core sends takes one step more.
 MAX_DELAY = 62
-
-#: Mantissa of a bias register, 13 bits signed (facts 2).
-BIAS_LIMIT = 4095
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,12 +47,14 @@ class Input(InputOp, name="loihi.input", levels=_LEVELS):
         %x = loihi.input() {source=x, shape=[1, 28, 28], kind=bias, gain=4080.0, exponent=6} : current<1x28x28>
 
     ``bias``: before a run the host writes rint(gain * x), cut to 0..4095, into the bias mantissa of each neuron, with
-    `exponent`. ``rate`` and ``raster``: it injects spikes. ``pulse``: it injects one spike at step `at`.
+    `exponent`. ``rate`` and ``raster``: it injects spikes. ``pulse``: it injects one spike at step `at`. ``poisson``:
+    it injects the counts of a Poisson process of mean `gain` a step, drawn as ``snn.poisson`` draws them. ``count``:
+    it injects clip(rint(gain * x), 0, at) spikes, spread evenly over the first `at` steps.
     """
 
     source: str = ""
     shape: Ints
-    kind: Literal["bias", "rate", "raster", "pulse"] = "bias"
+    kind: Literal["bias", "rate", "raster", "pulse", "poisson", "count"] = "bias"
     gain: float = 1.0
     exponent: int = 0
     seed: int = 0
@@ -60,8 +66,34 @@ class Input(InputOp, name="loihi.input", levels=_LEVELS):
         return self.kind == "raster"
 
     def infer(self) -> Type:
-        """Current for a bias, spikes for the rest."""
-        return Type("current" if self.kind == "bias" else "spikes", self.shape)
+        """Current for a bias, counts for a Poisson process, spikes for the rest."""
+        return Type({"bias": "current", "poisson": "graded"}.get(self.kind, "spikes"), self.shape)
+
+    def verify(self) -> None:
+        """A Poisson process takes no data, and its mean fits; counts are at least one."""
+        if self.kind == "poisson":
+            self.process.verify()
+        if self.kind == "count":
+            require(self.at >= 1, f"counts up to {self.at} are none")
+            self.counter.verify()
+
+    @cached_property
+    def process(self) -> Poisson:
+        """The process of kind ``poisson``."""
+        return Poisson(out=self.out, shape=self.shape, mean=self.gain, seed=self.seed, source=self.source)
+
+    @cached_property
+    def counter(self) -> SnnInput:
+        """The encoder of kind ``count``."""
+        return SnnInput(
+            out=self.out, source=self.source, shape=self.shape, encoder="count", gain=self.gain,
+            high=self.at, over=max(self.at, 1),
+        )  # fmt: skip
+
+    @property
+    def most(self) -> int:
+        """The largest number of spikes that one element sends in a step."""
+        return self.process.most if self.kind == "poisson" else 1
 
     def mantissas(self, data: Array) -> Array:
         """The bias mantissas that the host writes for samples (B, *shape): int64."""
@@ -76,6 +108,10 @@ class Input(InputOp, name="loihi.input", levels=_LEVELS):
             return np.full((len(data), *self.shape), int(t == self.at), np.uint8)
         if self.kind == "raster":
             return data[:, t] if t < data.shape[1] else np.zeros_like(data[:, 0])
+        if self.kind == "poisson":
+            return self.process.encode(data, first_sample, t)
+        if self.kind == "count":
+            return self.counter.encode(data, first_sample, t)
         return rate_spikes(data.astype(np.float64) * self.gain, self.seed, first_sample, t)
 
 
@@ -93,8 +129,11 @@ class SynapseOp(Op):
 
     def verify(self) -> None:
         """Mantissas and exponent are in the range of their registers (facts 1 and 2.4)."""
-        require(self.spikes.type.kind == "spikes", f"operand is {self.spikes.type.kind}, not spikes")
-        require(0 <= self.delay <= MAX_DELAY + 1, f"delay {self.delay} is outside 0..{MAX_DELAY + 1}")
+        kind, longest = self.spikes.type.kind, self.longest
+        require(kind in ("spikes", "graded"), f"operand is {kind}, not spikes or counts of them")
+        require(
+            self.delay >= 0 and longest <= MAX_DELAY + 1, f"delay {longest} is outside 0..{MAX_DELAY + 1}"
+        )
         require(-8 <= self.exp <= 7, f"weight exponent {self.exp} is outside -8..7")
         require(self.bits in (1, 2, 3, 4, 5, 6, 8), f"{self.bits} weight bits")
         low, high = RANGES[FANOUT[self.sign]]
@@ -103,6 +142,11 @@ class SynapseOp(Op):
             require(
                 low <= least and most <= high, f"mantissas {least}..{most} leave {low}..{high} ({self.sign})"
             )
+
+    @property
+    def longest(self) -> int:
+        """The longest delay of any synapse."""
+        return self.delay
 
     @cached_property
     def mantissas(self) -> NDArray[np.int64]:
@@ -118,7 +162,8 @@ class SynapseOp(Op):
             if self._shift_sum
             else effective_weight(self.mantissas, self.exp, self.compat) >> 6
         )
-        fits = float(np.abs(whole).max(initial=0)) * self._fan_in() < 2**24
+        counts = 255 if self.spikes.type.kind == "graded" else 1
+        fits = float(np.abs(whole).max(initial=0)) * self._fan_in() * counts < 2**24
         return whole.astype(np.float32 if fits else np.float64)
 
     @property
@@ -207,168 +252,56 @@ class Diagonal(SynapseOp, name="loihi.one_to_one", levels=_LEVELS):
         return product
 
 
-def wrap(value: Array, bits: int) -> Array:
-    """Two's complement wrap of an int64 array to `bits` bits plus sign."""
-    half = np.int64(1) << bits
-    wrapped: Array = ((value + half) & (2 * half - 1)) - half
-    return wrapped
-
-
-def decay(value: Array, amount: int) -> Array:
-    """sgn(x) * ((|x| * (4096 - amount)) >> 12), rounding toward zero (facts 2)."""
-    size = (np.abs(value) * (4096 - amount)) >> 12
-    return np.where(value < 0, -size, size)
-
-
 @dataclass(frozen=True, kw_only=True)
-class Lif(StatefulOp, name="loihi.lif", levels=_LEVELS):
-    """A population of current-based leaky integrate-and-fire compartments, one step of the chip at a time.
+class Sparse(SynapseOp, name="loihi.sparse", levels=_LEVELS):
+    """Synapses one by one: source, target, mantissa and, with `late`, a delay of `delay + late` each.
 
-        %h = loihi.lif(_, %h.x, @h.bias, @h.bias_exp, @h.v) {du=4096, vth=2040, reset=soft, reset_mant=255,
-                                                              reset_exp=3} : spikes<128>
+        %e.x = loihi.sparse(%e, @e.w, @e.source, @e.target, @e.late) {exp=2, shape=[800]} : current<800>
 
-    `current` are the synaptic currents, `drive` the bias that the host writes. With
-
-        q = wrap21(sum of currents);  u = wrap23(decay(u, du) + q)
-        v = clip(decay(v, dv) + u + (bias << bias_exp) + drive, -(2^neg_limit) + 1, 2^(9 + 2 pos_limit) - 1)
-        v = 0 while the refractory counter runs;  spike = v > (vth << 6)
-
-    ``hard`` reset sets v to 0 and starts the counter at `refract`. ``soft`` reset is a pair of compartments, the
-    second of which only compares, and a synapse of weight -(reset_mant << reset_exp) << 6 from it to the first, one
-    step later. ``none`` never spikes: the result is v.
+    Indices are flat (row-major); one mantissa may stand for all synapses. All synapses of a source neuron onto one core
+    share an axon, whatever their delays.
     """
 
-    drive: Value | None = None
-    current: tuple[Value, ...] = ()
-    bias: Const | None = None
-    bias_exp: Const | None = None
-    v_init: Const | None = None
-    du: int = 4096
-    dv: int = 0
-    vth: int = 0
-    refract: int = 1
-    neg_limit: int = 23
-    pos_limit: int = 7
-    reset: Literal["hard", "soft", "none"] = "hard"
-    reset_mant: int = 0
-    reset_exp: int = 0
-    compat: Compat = "nmc"
-
-    @property
-    def shape(self) -> Ints:
-        """Shape of the population."""
-        values = [*self.current, *([self.drive] if self.drive else [])]
-        require(len(values) >= 1, "a population needs a current")
-        shapes = {value.shape for value in values}
-        require(len(shapes) == 1, f"currents differ in shape: {sorted(shapes)}")
-        return values[0].shape
+    source: Const
+    target: Const
+    late: Const | None = None
+    shape: Ints
 
     def infer(self) -> Type:
-        """Spikes, or potentials where it never spikes."""
-        return Type("graded" if self.reset == "none" else "spikes", self.shape)
-
-    @property
-    def compartments(self) -> int:
-        """Compartments that one neuron takes."""
-        return 2 if self.reset == "soft" else 1
+        """The given shape."""
+        return Type("current", self.shape)
 
     def verify(self) -> None:
-        """Everything is in the range of its register (facts 1 and 2)."""
-        require(
-            0 <= self.du <= 4096 and 0 <= self.dv <= 4096, f"decays {self.du}, {self.dv} are outside 0..4096"
-        )
-        require(0 <= self.vth < 1 << 17, f"threshold mantissa {self.vth} is outside 17 bits")
-        require(1 <= self.refract <= 63, f"refractory delay {self.refract} is outside 1..63")
-        require(
-            0 <= self.neg_limit <= 31 and 0 <= self.pos_limit <= 7, "limits of v are outside their registers"
-        )
-        require(
-            0 <= self.reset_mant <= 255 and 0 <= self.reset_exp <= 7, "reset weight is outside its register"
-        )
-        require(self.reset != "soft" or self.refract == 1, "a soft reset has no refractory time")
-        require(self.reset != "soft" or self.reset_mant > 0, "a soft reset needs a reset weight")
-        require(
-            self.drive is None or (self.bias is None and self.bias_exp is None),
-            "the host writes the bias registers of this population; it cannot have a bias",
-        )
-        have = self.shape
-        for const in self.consts:
-            shape = const.shape
-            fits = broadcasts(shape, have)
-            require(fits, f"@{const.name} {shape} does not broadcast to {have}")
-        if self.bias is not None and self.bias.data is not None:
-            require(
-                int(np.abs(self.bias.data).max(initial=0)) <= BIAS_LIMIT + 1,
-                "bias mantissa is outside 13 bits",
-            )
+        """As the other projections; lists of one length, inside the populations."""
+        lists = (self.weight, self.source, self.target, self.late)
+        synapse_lists.verify(self.spikes.type.size, prod(self.shape), *lists)
+        SynapseOp.verify(self)
 
-    def part(self, box: tuple[Span, ...]) -> Lif:
-        """The same population cut to a box of indices."""
-        shape, cut = tuple(len(span) for span in box), tuple(span.slice() for span in box)
-
-        def small(value: Value) -> Value:
-            return Value(value.name, Type(value.type.kind, shape))
-
-        def cropped(const: Const | None) -> Const | None:
-            return (
-                None if const is None else Const(const.name, np.broadcast_to(const.array(), self.shape)[cut])
-            )
-
-        return replace(
-            self, drive=None if self.drive is None else small(self.drive), current=tuple(map(small, self.current)),
-            bias=cropped(self.bias), bias_exp=cropped(self.bias_exp), v_init=cropped(self.v_init),
-        )  # fmt: skip
+    @property
+    def longest(self) -> int:
+        """The longest delay of any synapse."""
+        return self.delay + synapse_lists.longest(self.late)
 
     @cached_property
-    def _bias(self) -> Array:
-        if self.bias is None:
-            return np.zeros((1,) * len(self.shape), np.int64)
-        exponent = self.bias_exp.array().astype(np.int64) if self.bias_exp is not None else np.int64(0)
-        shifted: Array = self.bias.array().astype(np.int64) << exponent
-        return shifted
+    def taps(self) -> tuple[Op, ...]:
+        """One op for each delay."""
+        return synapse_lists.by_delay(self, self.late, ("weight", "source", "target"))
 
-    def begin(self, batch: int) -> State:
-        """Zeros, and `v_init` where given."""
-        shape = (batch, *self.shape)
-        v = np.zeros(shape, np.int64)
-        if self.v_init is not None:
-            v += self.v_init.array()
-        zeros = {name: np.zeros(shape, np.int64) for name in ("u", "refractory", "fired")}
-        return {"v": v, **zeros}
+    @cached_property
+    def _rows(self) -> synapse_lists.BySource:
+        source, target = self.source.array(), self.target.array()
+        return synapse_lists.by_source(source, target, self._numbers, self.spikes.type.size)
 
-    def step(self, state: State, t: int, *inputs: Array) -> Array:
-        """One row of the facts sheet's update."""
-        drive, currents = inputs[: len(inputs) - len(self.current)], inputs[len(inputs) - len(self.current) :]
-        shape = state["v"].shape
-        q = sum(currents, np.zeros(shape, np.int64))
-        if self.reset == "soft":
-            q = q - state["fired"] * np.int64((self.reset_mant << self.reset_exp) << 6)
-        u = self._u(decay(state["u"], self.du) + self._q(q))
-        v = self._limited(decay(state["v"], self.dv) + u + self._bias + sum(drive, np.int64(0)))
-        v = np.where(state["refractory"] > 0, 0, v)
-        state["u"], state["v"] = u, v
-        if self.reset == "none":
-            return v
-        fired = v > (self.vth << 6)
-        state["fired"] = fired.astype(np.int64)
-        if self.reset == "hard":
-            state["v"] = np.where(fired, 0, v)
-            state["refractory"] = np.maximum(np.where(fired, self.refract, state["refractory"]) - 1, 0)
-        return fired.astype(np.uint8)
+    @cached_property
+    def by_target(self) -> tuple[Array, Array]:
+        """Order of the synapses by target and then by source, and where each target's begin: int64 arrays."""
+        source, target = self.source.array(), self.target.array()
+        count = np.bincount(target, minlength=prod(self.shape))
+        return np.lexsort((source, target)), np.concatenate([[0], np.cumsum(count)])
 
-    def _q(self, q: Array) -> Array:
-        return q if self.compat in ("lava", "brian2loihi") else wrap(q, 21)
+    def _fan_in(self) -> int:
+        return int(np.bincount(self.target.array(), minlength=1).max())
 
-    def _u(self, u: Array) -> Array:
-        if self.compat == "brian2loihi":
-            return u
-        if self.compat == "lava":  # wraps into (-2^23, 2^23] (facts 2.3 row 4)
-            return -wrap(-u, 23)
-        return wrap(u, 23)
-
-    def _limited(self, v: Array) -> Array:
-        if self.compat == "brian2loihi":
-            return v
-        if self.compat == "lava":
-            return np.clip(v, -(1 << 23) + 1, (1 << 23) - 1)
-        return np.clip(v, -(1 << self.neg_limit) + 1, (1 << (9 + 2 * self.pos_limit)) - 1)
+    def _linear(self, spikes: Array, numbers: Array) -> Array:
+        total = self._rows.add(spikes.reshape(len(spikes), -1), prod(self.shape))
+        return total.reshape(-1, *self.shape)

@@ -8,14 +8,16 @@ the weights least is taken.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nmc.ir.ops import snn
+from nmc.ir.ops import snn, synapse_lists
+from nmc.ir.ops.neurons import Sparse
 from nmc.targets.loihi.ops import BIAS_LIMIT
 
 Array = NDArray[Any]
@@ -26,6 +28,8 @@ Q_LIMIT = (1 << 21) - 1
 V_LIMIT = (1 << 23) - 1
 _VTH_LIMIT = (1 << 17) - 1
 _MAX_EXP = 7
+#: With more different weights than that no register step divides all.
+_EXACT_VALUES = 256
 
 
 @dataclass(frozen=True)
@@ -101,23 +105,40 @@ def register_weights(weight: Array, unit: int, bits: int = 8) -> Weights | None:
     return None
 
 
-def row_sums(op: snn.ProjectionOp, weight: Array) -> tuple[Array, Array]:
+def row_sums(
+    op: snn.ProjectionOp, weight: Array, counts: Mapping[str, int] = MappingProxyType({})
+) -> tuple[Array, Array]:
     """Sums of the positive and of the negative weights that one target neuron can receive in a step, largest first.
+
+    Parameters
+    ----------
+    op : ProjectionOp
+        Gives the structure.
+    weight : array
+        In the shape of the projection's own weights.
+    counts : mapping of str to int
+        Spikes that an element of a source sends in a step at most, where that is more than one.
 
     Returns
     -------
     positive, negative : (rows,) arrays
         Per output channel, output or neuron; a border makes them smaller, never larger.
     """
+    weight = weight * counts.get(op.spikes.name, 1)
+    if isinstance(op, Sparse):
+        return synapse_lists.fan_in(op.target.array(), weight, op.shape)
     rows = weight.reshape(weight.shape[0], -1) if not isinstance(op, snn.OneToOne) else weight.reshape(-1, 1)
     return np.maximum(rows, 0).sum(axis=1), np.maximum(-rows, 0).sum(axis=1)
 
 
-def reach(projections: Sequence[snn.ProjectionOp]) -> float:
-    """Largest current, in thresholds, that any neuron of a population can get in one step, in either direction."""
+def reach(projections: Sequence[snn.ProjectionOp], counts: Mapping[str, int] = MappingProxyType({})) -> float:
+    """Largest current, in thresholds, that any neuron of a population can get in one step, in either direction.
+
+    `counts` are as those of `row_sums`.
+    """
     positive = negative = 0.0
     for op in projections:
-        up, down = row_sums(op, op.weight.array().astype(np.float64))
+        up, down = row_sums(op, op.weight.array().astype(np.float64), counts)
         positive, negative = positive + float(up.max(initial=0)), negative + float(down.max(initial=0))
     return max(positive, negative)
 
@@ -132,7 +153,13 @@ def units(limit: float) -> Iterable[Unit]:
 
 
 def choose_unit(
-    projections: Sequence[snn.ProjectionOp], bias: Array | None, extra: float, limit: float, bits: int
+    projections: Sequence[snn.ProjectionOp],
+    bias: Array | None,
+    extra: float,
+    limit: float,
+    bits: int,
+    counts: Mapping[str, int] = MappingProxyType({}),
+    large: bool = False,
 ) -> Unit | None:
     """Find the threshold that rounds the weights least and cannot overflow.
 
@@ -148,33 +175,80 @@ def choose_unit(
         Largest integer that a sum may reach.
     bits : int
         Weight bits.
+    counts : mapping of str to int
+        As those of `row_sums`.
+    large : bool
+        Take the largest of equally good ones, not the smallest: what decays loses less to rounding.
 
     Returns
     -------
     Unit or None
         None when even the smallest threshold could overflow.
     """
-    most = reach(projections) + extra
+    most = reach(projections, counts) + extra
     ceiling = min(Q_LIMIT / 1.02, limit / 1.02) / max(most, 1e-9)  # 2 % for the rounding of the weights
     if bias is not None and bias.size:
         ceiling = min(ceiling, (BIAS_LIMIT << _MAX_EXP) / max(float(np.abs(bias).max()), 1e-9))
     best, least = None, np.inf
+    ranges = [_range_of(op) for op in projections]
     for unit in units(ceiling):
-        errors = [_coarseness(op.weight.array(), unit.size, bits) for op in projections]
-        worst = max(errors, default=0.0)
+        worst = max((_step_over(size, mixed, unit.size, bits) for size, mixed in ranges), default=0.0)
         if worst < least * (1 - 1e-6) or (
-            worst <= least * (1 + 1e-6) and best is not None and unit.size < best.size
+            worst <= least * (1 + 1e-6) and best is not None and unit.size < best.size and not large
         ):
             best, least = unit, min(worst, least)
     return best
 
 
-def _coarseness(weight: Array, unit: int, bits: int) -> float:
+def exact_unit(
+    projections: Sequence[snn.ProjectionOp], others: Sequence[Array], limit: float, bits: int
+) -> Unit | None:
+    """Find the largest threshold at which nothing is rounded; None where there is none.
+
+    Parameters
+    ----------
+    projections : sequence of ProjectionOp
+        What comes in, weights in thresholds.
+    others : sequence of float arrays
+        Biases and start values in thresholds, which must be multiples of the 64 that a weight is at least.
+    limit : float
+        Largest integer that a threshold may be.
+    bits : int
+        Weight bits.
+    """
+    weights = [np.unique(op.weight.array().astype(np.float64)) for op in projections]
+    if any(weight.size > _EXACT_VALUES for weight in weights):
+        return None
+    for unit in units(limit):
+        found = [register_weights(weight, unit.size, bits) for weight in weights]
+        whole = all(_whole(np.asarray(other) * (unit.size / 64)) for other in others)
+        if whole and all(item is not None and item.error <= 1e-6 for item in found):
+            return unit
+    return None
+
+
+def _whole(values: Array) -> bool:
+    return bool((np.abs(values - np.rint(values)) <= 1e-6 * np.maximum(np.abs(values), 1)).all())
+
+
+def coarseness(projections: Sequence[snn.ProjectionOp], unit: int, bits: int) -> float:
+    """Largest size of a register step over the largest weight of any projection."""
+    return max(
+        (_step_over(size, mixed, unit, bits) for size, mixed in map(_range_of, projections)), default=0.0
+    )
+
+
+def _range_of(op: snn.ProjectionOp) -> tuple[float, bool]:
+    """Largest weight in size, and whether signs are mixed."""
+    weight = op.weight.array()
+    return float(np.abs(weight).max(initial=0.0)), sign_of(weight) == "mixed"
+
+
+def _step_over(largest: float, mixed: bool, unit: int, bits: int) -> float:
     """Size of a register step over the largest weight; infinite where the exponent does not suffice."""
-    largest = float(np.abs(weight).max(initial=0.0))
     if largest == 0:
         return 0.0
-    step = (2 if sign_of(weight) == "mixed" else 1) << (8 - bits)
+    step = (2 if mixed else 1) << (8 - bits)
     most = 256 - step
     for exp in range(_MAX_EXP + 1):
         if round(largest * unit / 64 / (step << exp)) * step <= most:
@@ -192,3 +266,20 @@ def bias_registers(bias: Array, unit: int) -> tuple[Array, Array]:
         )
     mantissa = np.clip(np.rint(value / 2.0**exponent), -BIAS_LIMIT, BIAS_LIMIT)
     return mantissa.astype(np.int16), exponent
+
+
+def reset_registers(back: Array, unit: Unit) -> tuple[Array, int, float]:
+    """Synapse that takes `back` thresholds from a membrane.
+
+    Returns
+    -------
+    mantissa, exponent, error : int64 array, int, float
+        0..255 and 0..7; the largest relative error, 0 for whole thresholds.
+    """
+    wanted = back * unit.vth
+    if (back == 1).all():
+        return np.full(back.shape, unit.mant, np.int64), unit.exp, 0.0
+    exp = next((e for e in range(_MAX_EXP) if np.rint(wanted.max() / (1 << e)) <= 255), _MAX_EXP)
+    mantissa = np.minimum(np.rint(wanted / (1 << exp)), 255).astype(np.int64)
+    error = np.abs(mantissa * float(1 << exp) - wanted) / np.where(wanted > 0, wanted, 1)
+    return mantissa, exp, float(error.max())

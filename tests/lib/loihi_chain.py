@@ -112,7 +112,8 @@ def legal_module(ops: Sequence[Op], steps: int = 20) -> Module:
 def dense_matrix(via: Op, module: Module) -> Array:
     """Effective weight of every synapse of a projection (target, source), found by running it on unit spikes."""
     if isinstance(via, loihi.Lif):
-        return -np.eye(via.result.type.size, dtype=np.int64) * ((via.reset_mant << via.reset_exp) << 6)
+        mant = np.broadcast_to(via.each("reset_mant"), via.shape).reshape(-1)
+        return -np.diag((mant << via.reset_exp) << 6)
     assert isinstance(via, loihi.SynapseOp)
     shape = via.spikes.shape
     size = int(np.prod(shape))
@@ -228,8 +229,8 @@ def assert_every_synapse_once(chain: Chain) -> int:
     expected = []
     for target in module.of_type(loihi.Lif):
         vias: list[Op] = [module.producers[value.name] for value in target.current]
-        vias += [target] if target.reset == "soft" else []
-        for via in vias:
+        vias += [target] if target.resets_itself else []
+        for via in (tap for each in vias for tap in each.taps):
             matrix = dense_matrix(via, module)
             post, pre = np.nonzero(matrix)
             source = target.out if via is target else via.operands[0].name
@@ -239,9 +240,8 @@ def assert_every_synapse_once(chain: Chain) -> int:
                 ends = [np.full(len(pre), -1 - inputs.index(source)), pre]
             delay = np.full(len(pre), getattr(via, "delay", 1))
             place = pops[target.out]
-            expected.append(
-                np.stack([*ends, place.core[post], place.vcx[post], delay, matrix[post, pre]], axis=1)
-            )
+            cx = place.vcx[post] - (0 if via is target else target.membrane)
+            expected.append(np.stack([*ends, place.core[post], cx, delay, matrix[post, pre]], axis=1))
     wanted = np.concatenate(expected) if expected else np.zeros((0, 6), np.int64)
     assert len(table) == len(wanted)
     np.testing.assert_array_equal(_sorted(table), _sorted(wanted))

@@ -27,6 +27,7 @@ class Builder:
         self.rng = rng
         self.ops: list[Op] = []
         self.sources: dict[str, tuple[Shape, bool]] = {}  # shape, and whether the host injects it
+        self.counting: set[str] = set()  # sources that send several spikes a step
 
     def build(self) -> Module:
         shape = self.shape()
@@ -67,6 +68,11 @@ class Builder:
             )
         )
         self.sources["x"] = (shape, True)
+        if self.rng.random() < 0.25:
+            mean, seed = float(self.rng.random() * 1.5), int(self.rng.integers(99))
+            self.emit(loihi.Input(out="noise", shape=shape, kind="poisson", gain=mean, seed=seed))
+            self.sources["noise"] = (shape, True)
+            self.counting.add("noise")
         if self.rng.random() < 0.3:
             self.emit(loihi.Input(out="go", shape=(1,), kind="pulse", at=int(self.rng.integers(0, 12))))
             self.sources["go"] = ((1,), True)
@@ -83,7 +89,8 @@ class Builder:
         count = int(rng.integers(1, 4))
         currents = [self.projection(f"{name}.{n}", shape, known) for n in range(count)]
         drive = self.drive(name, shape) if driven else None
-        reset: Any = "none" if readout else self.pick("hard", "hard", "soft")
+        reset: Any = "none" if readout else self.pick("hard", "hard", "soft", "split")
+        own = reset in ("soft", "split")
         bias, bias_exp = (None, None) if driven else self.bias(name, shape)
         exp = int(rng.integers(0, 5))
         small = (
@@ -91,17 +98,38 @@ class Builder:
             if rng.random() < 0.3
             else None
         )
+        u_init = (
+            Const(f"{name}.u", rng.integers(-9000, 9000, shape).astype(np.int32))
+            if rng.random() < 0.2
+            else None
+        )
+        decays, each = self.decays(name, shape, reset)
         self.emit(loihi.Lif(
-            out=name, drive=drive, current=tuple(currents), bias=bias, bias_exp=bias_exp, v_init=small,
-            du=int(self.pick(0, 1, 700, 4096, 4096)), dv=int(self.pick(0, 0, 3, 1000, 4096)),
+            out=name, drive=drive, current=tuple(currents), bias=bias, bias_exp=bias_exp, v_init=small, u_init=u_init,
             vth=int(rng.integers(1, 1 << int(self.pick(8, 11)))), reset=reset,
             refract=int(rng.integers(1, 5)) if reset == "hard" else 1,
-            reset_mant=int(rng.integers(1, 256)) if reset == "soft" else 0,
-            reset_exp=exp if reset == "soft" else 0, neg_limit=int(self.pick(23, 23, 12)),
-            pos_limit=int(self.pick(7, 7, 3)),
+            reset_mant=int(rng.integers(1, 256)) if own else 0,
+            reset_exp=exp if own else 0, neg_limit=int(self.pick(23, 23, 12)),
+            pos_limit=int(self.pick(7, 7, 3)), **decays, **each,
         ))  # fmt: skip
         if not readout:
             self.sources[name] = (shape, False)
+
+    def decays(self, name: str, shape: Shape, reset: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Decays for all neurons, and for some populations constants of a few kinds that replace parameters."""
+        rng = self.rng
+        low = 1 if reset == "split" else 0
+        decays = {
+            "du": int(self.pick(low, 1, 700, 4096, 4096)),
+            "dv": int(self.pick(low, low, 3, 1000, 4096)),
+        }
+        each: dict[str, Any] = {}
+        for field, low, high in (("du", 1, 4097), ("dv", 1, 4097), ("refract", 1, 5), ("reset", 0, 256)):
+            wanted = {"refract": reset == "hard", "reset": reset in ("soft", "split")}.get(field, True)
+            if wanted and rng.random() < 0.2:
+                kinds = rng.integers(low, high, 3)
+                each[f"{field}_each"] = Const(f"{name}.{field}", rng.choice(kinds, shape).astype(np.int16))
+        return decays, each
 
     def bias(self, name: str, shape: Shape) -> tuple[Const | None, Const | None]:
         if self.rng.random() < 0.4:
@@ -120,8 +148,8 @@ class Builder:
     def projection(self, name: str, shape: Shape, known: dict[str, tuple[Shape, bool]]) -> Value:
         source = self.pick(*known)
         have, injected = known[source]
-        spikes = Value(source, Type("spikes", have))
-        kinds = ["dense"] + (["one", "one"] if have == shape else [])
+        spikes = Value(source, Type("graded" if source in self.counting else "spikes", have))
+        kinds = ["dense", "sparse", "sparse"] + (["one", "one"] if have == shape else [])
         window = self.window(have, shape)
         kinds += ["conv"] * 3 if window else []
         sign: Any = self.pick("mixed", "mixed", "excitatory", "inhibitory")
@@ -132,6 +160,8 @@ class Builder:
             "bits": int(self.pick(*BITS)), "sign": sign,
         }  # fmt: skip
         kind = self.pick(*kinds)
+        if kind == "sparse":
+            return self.sparse(name, sign, have, shape, common)
         if kind == "dense":
             weight = self.weight(name, sign, (int(np.prod(shape)), int(np.prod(have))))
             return self.emit(loihi.Dense(**common, weight=weight, shape=shape if len(shape) > 1 else ()))
@@ -141,6 +171,19 @@ class Builder:
         assert window is not None
         weight = self.weight(name, sign, window.pop("weight"))
         return self.emit(loihi.Conv(**common, weight=weight, **window))
+
+    def sparse(self, name: str, sign: str, have: Shape, shape: Shape, common: dict[str, Any]) -> Value:
+        """Some of all pairs, in any order, with delays of their own."""
+        pairs = int(np.prod(have)) * int(np.prod(shape))
+        chosen = self.rng.permutation(pairs)[: int(self.rng.integers(0, pairs + 1))]
+        target, source = np.divmod(chosen, int(np.prod(have)))
+        weight = self.weight(name, sign, (len(chosen),) if self.rng.random() < 0.8 and len(chosen) else (1,))
+        late = self.rng.integers(0, int(self.pick(1, 4, 9)), len(chosen)).astype(np.uint8)
+        return self.emit(loihi.Sparse(
+            **common, weight=weight, source=Const(f"{name}.source", source.astype(np.int32)),
+            target=Const(f"{name}.target", target.astype(np.int32)), shape=shape,
+            late=Const(f"{name}.late", late) if self.rng.random() < 0.6 else None,
+        ))  # fmt: skip
 
     def weight(self, name: str, sign: str, shape: Shape) -> Const:
         low, high = RANGES[sign]

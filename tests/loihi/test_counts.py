@@ -53,7 +53,7 @@ def _projections(draw: st.DrawFn) -> tuple[loihi.SynapseOp, tuple[Span, ...]]:
 
 
 @settings(max_examples=150)
-@given(_projections(), st.sampled_from([1, 2]), st.integers(0, 40), st.booleans())
+@given(_projections(), st.sampled_from([1, 2, 3]), st.integers(0, 250), st.booleans())
 def test_counts_equal_the_lists_when_no_weight_is_zero(
     case: tuple[loihi.SynapseOp, tuple[Span, ...]], per_neuron: int, neurons: int, injected: bool
 ) -> None:

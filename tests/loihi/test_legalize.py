@@ -225,7 +225,7 @@ def test_two_populations_may_take_the_same_image() -> None:
 
 def test_what_loihi_cannot_do_is_told_all_at_once() -> None:
     x = raster(3)
-    one = dense("p.x", x, np.ones((2, 3)))
+    one = dense("p.x", x, np.array([[0.1, 0.37, 0.011], [1.0, 0.5, 1 / np.pi]]))
     p = neurons("p", one, compare="ge")
     late = dense("q.x", p, np.ones((2, 2)), delay=0)
     q = neurons("q", late)

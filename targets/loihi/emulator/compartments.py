@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmc.ir.diagnostics import Diagnostic, NmcError
-from nmc.targets.loihi.layout import MAX_CX, Compat, CoreImage, Ints, active_compartments
+from nmc.targets.loihi.layout import ADD, MAX_CX, PASS, Compat, CoreImage, Ints, active_compartments
 
 NEVER = 1 << 62
-PASS, ADD = 5, 6
 # lava fixed_pt clips v to this whatever the registers say (facts 2.3 row 5).
 LAVA_V_LIMIT = (1 << 23) - 1
 
@@ -28,7 +27,7 @@ class Compartments:
     threshold : vth << 6, out of reach where the compartment never spikes
     refract : refractory delay
     u, v, count : initial state and refractory counter
-    somas : positions that add the v of the position before
+    somas : positions that add the v of the position before, those of one array after those of the array before
     v_low, v_high : limits of v, None for none
     capacity, max_delay : what delay_bits leaves
     """
@@ -43,7 +42,7 @@ class Compartments:
     u: Ints
     v: Ints
     count: Ints
-    somas: Ints
+    somas: tuple[Ints, ...]
     v_low: int | None
     v_high: int | None
     capacity: int
@@ -92,12 +91,20 @@ def decode_compartments(image: CoreImage, compat: Compat) -> Compartments:
         u=state["u"],
         v=state["v"],
         count=state["refract"],
-        somas=np.flatnonzero(prof["stack_in"] == 2),
+        somas=_chain(prof["stack_in"] == 2),
         v_low=v_low,
         v_high=v_high,
         capacity=capacity,
         max_delay=(1 << reg["delay_bits"]) - 2,
     )
+
+
+def _chain(pops: NDArray[np.bool_]) -> tuple[Ints, ...]:
+    """Positions that pop, by how many pops in a row end there: a chain is worked off from its front."""
+    position = np.arange(pops.size)
+    last = np.maximum.accumulate(np.where(pops, -1, position)) if pops.size else position
+    depth = position - last
+    return tuple(np.flatnonzero(depth == level) for level in range(1, int(depth.max(initial=0)) + 1))
 
 
 def _v_limits(reg: dict[str, int], compat: Compat) -> tuple[int | None, int | None]:
@@ -147,14 +154,13 @@ def _check_profiles(cx: Ints, prof: dict[str, Ints], dynamic_vth: Ints, where: s
 
 
 def _check_stacks(cx: Ints, prof: dict[str, Ints], where: str) -> list[Diagnostic]:
-    """A pop needs a push in the compartment right before it, and an add; pushers do not spike."""
+    """A pop needs a push in the compartment right before it, and a join; pushers do not spike."""
     pops, pushes = prof["stack_in"] == 2, prof["stack_out"] == 1
     fed = np.zeros(cx.size, bool)
     fed[1:] = pushes[:-1] & (np.diff(cx) == 1)
     rules = (
         (pops & ~fed, "E0529", "a compartment pops, but the one right before it does not push"),
         (pops != (prof["join_op"] > 0), "E0529", "stack_in 2 and join_op 5 or 6 go together"),
-        (pops & pushes, "E0529", "a compartment that pops cannot push"),
         (pushes & (prof["threshold_op"] != 2), "E0529", "a compartment that pushes must have threshold_op 2"),
     )
     return _tell(rules, cx, where)

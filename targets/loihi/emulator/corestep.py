@@ -148,11 +148,11 @@ class CoreState:
 
     def _join_and_clip(self) -> None:
         cx = self.kernels.program.cx
-        if cx.somas.size:
-            popped = self.v[as_slice(cx.somas - 1)]
+        for somas in cx.somas:
+            popped = self.v[as_slice(somas - 1)]
             if cx.v_low is not None:
                 popped = np.clip(popped, cx.v_low, cx.v_high)
-            self.v[as_slice(cx.somas)] += popped
+            self.v[as_slice(somas)] += popped
         if cx.v_low is not None:
             np.clip(self.v, cx.v_low, cx.v_high, out=self.v)
         elif int(np.abs(self.v).max(initial=0)) > UNLIMITED:

@@ -9,6 +9,7 @@ from math import prod
 import numpy as np
 
 from nmc.ir.diagnostics import Diagnostic
+from nmc.ir.ops.sources import MAX_MEAN, Poisson
 from nmc.targets.loihi.emulator.compartments import Compartments
 from nmc.targets.loihi.layout import MAX_CX, InputMap, Ints, LoihiImage
 from nmc.targets.loihi.synapses import InAxons
@@ -25,12 +26,13 @@ class Place:
 
 @dataclass(frozen=True, eq=False)
 class SpikeInput:
-    """Entries of a spike input: flat index, core position, in-axon row."""
+    """Entries of a spike input: flat index, core position, in-axon row; spikes an element a step at most."""
 
     name: str
     index: Ints
     core: Ints
     row: Ints
+    most: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +71,7 @@ def resolve_host_maps(
         if m.kind == "spikes":
             row = find_rows(axons, core, m.target, m.atom)
             problems += _missing(row, m.name, "in-axons")
-            spikes.append(SpikeInput(m.name, m.index, core, row))
+            spikes.append(SpikeInput(m.name, m.index, core, row, most_spikes(m)))
         else:
             cx = _positions(cores, core, m.target)
             problems += _missing(cx, m.name, "compartments")
@@ -93,6 +95,17 @@ def resolve_host_maps(
         twice = sorted(n for n, times in Counter(names).items() if times > 1)
         problems += [Diagnostic("E0530", f"two {kind} tables are called {n}", where=n) for n in twice]
     return HostMaps(tuple(spikes), tuple(biases), outputs, pops, tuple(problems))
+
+
+def process_of(m: InputMap) -> Poisson:
+    """The Poisson process whose counts the host injects."""
+    return Poisson(out=m.name, shape=m.shape, mean=m.gain, seed=m.seed)
+
+
+def most_spikes(m: InputMap) -> int:
+    """How many spikes an element of an input sends in a step at most."""
+    counts = m.encoder == "poisson" and 0 <= m.gain <= MAX_MEAN
+    return process_of(m).most if counts else 1
 
 
 def find_cores(numbers: Ints, wanted: Ints) -> Ints:
@@ -122,6 +135,9 @@ def _check_input(m: InputMap) -> list[Diagnostic]:
         problems.append(Diagnostic("E0530", f"input kind {m.kind!r} is not bias or spikes", where=m.name))
     if not np.isfinite(m.gain) or not 0 <= m.bias_exp <= 7:
         text = f"gain {m.gain} must be finite and bias exponent {m.bias_exp} in 0..7"
+        problems.append(Diagnostic("E0530", text, where=m.name))
+    if m.encoder == "poisson" and not (m.kind == "spikes" and 0 <= m.gain <= MAX_MEAN):
+        text = f"a Poisson process sends spikes, 0 to {MAX_MEAN:g} a step on average, not {m.gain} ({m.kind})"
         problems.append(Diagnostic("E0530", text, where=m.name))
     bad = (m.index < 0) | (m.index >= prod(m.shape))
     if bad.any():

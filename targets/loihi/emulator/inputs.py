@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nmc.ir.diagnostics import Diagnostic, NmcError
-from nmc.targets.loihi.emulator.hostmaps import BiasInput, SpikeInput
+from nmc.targets.loihi.emulator.hostmaps import BiasInput, SpikeInput, most_spikes
 from nmc.targets.loihi.emulator.kernels import as_slice
 from nmc.targets.loihi.layout import Ints, LoihiImage
 
@@ -23,7 +24,7 @@ def check_inputs(
     ------
     NmcError
         E0540 for missing or unknown names, wrong shapes, numbers of samples that differ, NaN, spikes that are
-        not 0 or 1.
+        not 0 or 1 (more for a Poisson process).
     """
     names = {m.name for m in image.inputs}
     problems = [_error(f"the image has no input {n!r}") for n in inputs if n not in names]
@@ -41,8 +42,9 @@ def check_inputs(
             problems.append(_error(f"input {m.name!r} has shape {array.shape}, expected ({expected})"))
         elif array.dtype.kind not in "biuf":
             problems.append(_error(f"input {m.name!r} has type {array.dtype}"))
-        elif m.kind == "spikes" and not ((array == 0) | (array == 1)).all():
-            problems.append(_error(f"spike input {m.name!r} has values other than 0 and 1"))
+        elif m.kind == "spikes" and not _lawful_spikes(array, most_spikes(m)):
+            values = "0 and 1" if most_spikes(m) == 1 else f"0, 1, ... {most_spikes(m)}"
+            problems.append(_error(f"spike input {m.name!r} has values other than {values}"))
         elif m.kind == "bias" and np.isnan(array).any():
             problems.append(
                 _error(f"input {m.name!r} has {int(np.isnan(array).sum())} values that are not numbers")
@@ -56,6 +58,13 @@ def check_inputs(
     if problems:
         raise NmcError(problems)
     return arrays, sizes.pop() if sizes else 1
+
+
+def _lawful_spikes(array: NDArray[Any], most: int) -> bool:
+    """Whether all values are 0 or 1, or whole numbers up to `most`."""
+    if most == 1:
+        return bool(((array == 0) | (array == 1)).all())
+    return bool(((array >= 0) & (array <= most) & (array == np.floor(array))).all())
 
 
 def _error(text: str) -> Diagnostic:
@@ -89,7 +98,7 @@ class Injection:
     def send(self, x: NDArray[np.float32], t: int) -> int:
         """Add the spikes of step `t` to the in-axon rows `x`; gives their number."""
         part = self.spikes[t][self.index]
-        sent = int(np.count_nonzero(part))
+        sent = int(part.sum(dtype=np.int64))
         if sent and self.repeats is not None:
             np.add.at(x, self.repeats, part)
         elif sent:

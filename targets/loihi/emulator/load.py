@@ -338,7 +338,7 @@ def _row_multiplicity(cores: list[_Decoded], links: tuple[Link, ...], host: Host
         counts[link.target][link.row] += 1
     for spikes in host.spikes:
         for core in np.unique(spikes.core):
-            np.add.at(counts[core], spikes.row[spikes.core == core], 1)
+            np.add.at(counts[core], spikes.row[spikes.core == core], spikes.most)
     return counts
 
 

@@ -1,0 +1,201 @@
+"""Random SpiNNaker2 programs: populations of every model, projections of every row format, recurrent ones too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from nmc.ir.op import Span
+from nmc.ir.ops.mapped import slot_order
+from nmc.targets.spinnaker2 import laws
+from nmc.targets.spinnaker2.build import PeProgram, build
+from nmc.targets.spinnaker2.laws import PARAMS, Law
+from nmc.targets.spinnaker2.layout import (
+    LINKS,
+    ChipImage,
+    InputMap,
+    NocTarget,
+    OutputMap,
+    Part,
+    PopMap,
+    Route,
+)
+from nmc.targets.spinnaker2.rows import ConvRows, DenseRows, Entry, Rows, SparseRows
+
+Array = NDArray[Any]
+FORMATS = ("dense8", "sparse16", "sparse32", "conv")
+MODELS = tuple(PARAMS)
+
+
+def random_law(rng: Generator, model: Any) -> Law:
+    """A law with random options."""
+    types = int(rng.integers(1, {"lif": 3, "lif_fixed": 3, "max_pool": 6}.get(model, 2)))
+    levels, opened, extra = int(rng.integers(1, 9)), int(rng.integers(0, 4)), 0
+    if model == "stbif":
+        extra = int(rng.choice([0, 0, 3, 7]))
+    elif model == "readout":
+        extra = int(rng.choice([0, 5]))
+    elif model == "bit_serial":
+        extra = int(rng.integers(1, 5))
+        levels = (1 << extra) - 1
+    return Law(
+        model, "ge" if rng.random() < 0.5 else "gt", str(rng.choice(["none", "subtract", "to-value"])),  # type: ignore[arg-type]
+        "membrane-first" if rng.random() < 0.5 else "synapse-first", bool(rng.random() < 0.5), types, levels, opened,
+        extra, int(rng.integers(0, 3)),
+    )  # fmt: skip
+
+
+def _param(rng: Generator, model: str, name: str, size: int) -> Array:
+    """Values of one parameter, in a range in which something happens."""
+    if name in ("theta", "threshold"):
+        low, high = (3, 60) if model != "lif_fixed" else (1 << 15, 1 << 18)
+    else:
+        low, high = {
+            "refractory": (0, 4), "offset": (-40, 60), "shift": (8, 15), "shift2": (6, 12), "r": (1 << 12, 1 << 16),
+            "decay": (0, 1 << 32), "decay2": (0, 1 << 32), "exp_tc": (0, 1 << 15), "i_offset": (-3000, 9000),
+            "v_rest": (-40000, 20000),
+        }.get(name, (-20, 30))  # fmt: skip
+    if isinstance(PARAMS[model][name], float):
+        small = name in ("alpha", "alpha2", "beta", "gain", "scale", "scale2")
+        values = rng.random(size) if small else rng.normal(0, 3, size) + (8 if name == "threshold" else 0)
+        return values.astype(np.float32)
+    return rng.integers(low, high, size).astype(np.int64)
+
+
+def random_params(rng: Generator, law: Law, n: int, period: int) -> dict[str, Array]:
+    """All parameters: one value, one a class or one a neuron each; some absent."""
+    return {
+        name: _param(rng, law.model, name, int(rng.choice([1, 1, period, n])))
+        for name in PARAMS[law.model]
+        if name in ("theta", "threshold") or rng.random() < 0.8
+    }
+
+
+def random_rows(
+    rng: Generator,
+    form: str,
+    source: tuple[Span, ...],
+    target: tuple[Span, ...],
+    law: Law,
+    kernel: tuple[Array, int],
+) -> Rows:
+    """Synapses of one format between two boxes; `kernel` is that of the whole projection, and its groups."""
+    sources, n = (int(np.prod([len(span) for span in box])) for box in (source, target))
+    delay, kind = int(rng.integers(1, 9)), int(rng.integers(0, law.types))
+    if form == "dense8":
+        first = int(rng.integers(0, n))
+        weights = rng.integers(-20, 25, (sources, int(rng.integers(1, n - first + 1))))
+        return DenseRows(weights, delay, kind, first)
+    if form == "conv":
+        return ConvRows(kernel[0], (2, 1), (1, 0, 1, 1), (1, 2), kernel[1], source, target, delay, kind)
+    count = int(rng.integers(0, 3 * n))
+    low = 0 if form == "sparse16" and law.types > 1 else -15
+    return SparseRows(
+        "sparse16" if form == "sparse16" else "sparse32", sources, rng.integers(0, sources, count),
+        rng.integers(0, n, count), rng.integers(low, 16, count) * (1 if form == "sparse16" else 3),
+        rng.integers(1, 9, count), rng.integers(0, min(law.types, 2), count), law.types,
+    )  # fmt: skip
+
+
+def boxes(rng: Generator, shape: tuple[int, int, int]) -> list[tuple[Span, ...]]:
+    """A population whole, or cut along one axis."""
+    axis = int(rng.integers(-1, 3))
+    whole = tuple(Span(0, extent) for extent in shape)
+    if axis < 0 or shape[axis] < 2:
+        return [whole]
+    cut = int(rng.integers(1, shape[axis]))
+    return [(*whole[:axis], span, *whole[axis + 1 :]) for span in (Span(0, cut), Span(cut, shape[axis]))]
+
+
+def random_chip(seed: int, models: tuple[str, ...] = MODELS, steps: int = 20) -> ChipImage:
+    """One input and a population of each of `models`, with random projections between all of them."""
+    rng = np.random.default_rng(seed)
+    shapes = [(4, 5, 6), *((int(rng.choice([2, 4])), 3, 4) for _ in models)]
+    names = ["x", *(f"p{k}" for k in range(len(models)))]
+    parts: list[list[Part]] = []
+    pe, page = 0, 0
+    for number, shape in enumerate(shapes):
+        found = []
+        for box in boxes(rng, shape):
+            found.append(Part(0, -1 if number == 0 else pe * 3 % 152, page << 8, box))
+            page += int(rng.integers(1, 4))
+            pe += number > 0
+        parts.append(found)
+    kernels = {
+        (a, b): (rng.integers(-9, 12, (shapes[b][0], shapes[a][0] // 2, 3, 2)), 2)
+        for a in range(len(shapes))
+        for b in range(1, len(shapes))
+    }
+    programs, reach = _programs(rng, models, shapes, parts, kernels, steps)
+    routes = _routes(parts, reach)
+    pops = tuple(PopMap(names[k], shapes[k], tuple(parts[k])) for k in range(1, len(shapes)))
+    outputs = tuple(OutputMap(f"y{k}", pop.name, "v" if k % 2 else "count") for k, pop in enumerate(pops))
+    images = sorted((build(item) for item in programs), key=lambda image: (image.chip, image.pe))
+    return ChipImage(
+        tuple(images), {0: routes}, (InputMap("x", shapes[0], tuple(parts[0])),), pops, outputs, (1, 1), steps
+    )
+
+
+def _programs(
+    rng: Generator, models: tuple[str, ...], shapes: Any, parts: Any, kernels: Any, steps: int
+) -> Any:
+    programs: list[PeProgram] = []
+    reach: dict[int, set[int]] = {}
+    for number, model in enumerate(models, 1):
+        law = random_law(rng, model)
+        for part in parts[number]:
+            n = int(np.prod([len(span) for span in part.box]))
+            period = len(part.box[0])
+            params = random_params(rng, law, n, period)
+            given = {
+                **params,
+                "v_init": rng.integers(-5, 5, n),
+                "offset": params.get("offset", rng.integers(-40, 60, n)),
+            }
+            given = {
+                name: value if value.size in (1, n) else np.resize(value, n) for name, value in given.items()
+            }
+            entries = []
+            for origin, sources in enumerate(parts):
+                for source in sources:
+                    for _ in range(int(rng.integers(0, 3)) if origin else 2):
+                        rows = random_rows(
+                            rng, str(rng.choice(FORMATS)), source.box, part.box, law, kernels[origin, number]
+                        )
+                        entries.append(
+                            Entry(source.key_base, 0xFFFFFF00, rows, 0, int(rng.choice([1, 1, 1, -2, 3])))
+                        )
+                        reach.setdefault(source.key_base, set()).add(part.pe)
+            programs.append(PeProgram(
+                0, part.pe, part.key_base, law, n, params, laws.initial_v(law, given), tuple(entries), period,
+                tuple(str(item) for item in rng.permutation(["spikes", "v", "payload"])[: int(rng.integers(0, 4))]),
+                int(rng.integers(1, steps + 5)), int(rng.choice([1, 3, 64])), (NocTarget(1, 2, 8),),
+            ))  # fmt: skip
+    return programs, reach
+
+
+def _routes(parts: Any, reach: Any) -> tuple[Route, ...]:
+    found = []
+    for part in (part for group in parts for part in group):
+        bits = sum(1 << (LINKS + pe) for pe in reach.get(part.key_base, ()))
+        if bits:
+            found.append(Route(part.key_base, 0xFFFFFF00, bits))
+    return tuple(found)
+
+
+def random_input(seed: int, image: ChipImage, batch: int, steps: int) -> dict[str, Array]:
+    """Payloads of the input: mostly spikes, sometimes graded ones."""
+    rng = np.random.default_rng(seed)
+    shape = image.inputs[0].shape
+    spikes = rng.random((batch, steps, *shape)) < 0.15
+    size = rng.choice([1, 1, 1, -2, 5], (batch, steps, *shape))
+    return {"x": (spikes * size).astype(np.int32)}
+
+
+def neuron_order(box: tuple[Span, ...], shape: tuple[int, ...]) -> Array:
+    """Row-major index of each neuron of a box."""
+    grid = np.arange(int(np.prod(shape))).reshape(shape)
+    return slot_order(grid[tuple(span.slice() for span in box)])
