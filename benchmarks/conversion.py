@@ -1,0 +1,381 @@
+"""Conversion beside SpikingJelly's: accuracy after T time steps and CPU seconds, the same networks and images.
+
+``python benchmarks/conversion.py --data mnist_test.npz --calib mnist_calib.npz --peer-python PYTHON``
+
+PYTHON is an interpreter that has torch and SpikingJelly (`peers_spikingjelly.py` says which versions and how each
+recipe is used); without it only nmc is measured. Every network is converted by a fresh process of one thread, from
+the same float ONNX file, with the same calibration images, and classifies the same first test images.
+
+- nmc exact: the integer network (8-bit weights, L levels of activation) as signed spikes, inputs and biases spread
+  over L steps. The answer is read after T steps, settled or not; ``settled`` is the accuracy of the integer network
+  itself, which the spiking network reaches and keeps, and ``its s`` the CPU seconds that computing it directly takes.
+- nmc rate: the rate conversion (``ann-to-snn``), real thresholds and weights, calibrated for rates of L steps. It
+  refuses max pooling.
+- The others are SpikingJelly's recipes, in float32.
+
+In a step all layers are updated one after another, in ours as in theirs, so that T does not count the latency of
+a chip. Columns:
+
+- ``% T``: accuracy after T steps. ``s T``: CPU seconds of running all images T steps. ``conv s``: of converting,
+  calibration included (ours with reading the file, SpikingJelly's without building its float network).
+- ``steps``: the least T measured from which on the accuracy stays within 0.5 points of the float network's.
+- Ratios to the first line, above 1 where the first line is better: ``x steps`` of ``steps``, ``x s`` of the seconds of
+  the longest run, ``x there`` of the seconds of a run of ``steps`` steps.
+
+Measured 2026-11-22 on two cores of a shared AMD EPYC that others used at the same time (seconds differ by up to 1.6
+times between runs, accuracies do not; an image is 0.2 points of 500, 0.05 of 2,000), with ``--peer-python`` a Python
+3.11.7 that has torch 2.13.0 and SpikingJelly 2.0.0. ::
+
+    mnist_mlp: 2000 images, float 98.10%, 500 calibration images
+                             % 4   % 8  % 16  % 32 settled its s  s 4  s 8 s 16 s 32 conv s steps x steps   x s x there
+    nmc exact L=4          98.00 98.00 98.00 98.00   98.00  0.01 0.05 0.06 0.08 0.13   0.04     4    1.00  1.00    1.00
+    nmc exact L=8          98.05 98.25 98.25 98.25   98.25  0.01 0.04 0.09 0.11 0.16   0.04     4    1.00  1.24    0.92
+    nmc exact L=16         98.05 98.15 98.10 98.10   98.10  0.01 0.04 0.09 0.19 0.26   0.04     4    1.00  1.97    0.92
+    nmc rate L=4           98.05 98.15 98.25 98.15       -     - 0.06 0.13 0.24 0.47   0.04     4    1.00  3.64    1.30
+    nmc rate L=8           98.15 98.15 98.20 98.15       -     - 0.06 0.12 0.23 0.47   0.03     4    1.00  3.58    1.34
+    nmc rate L=16          97.95 98.05 98.20 98.20       -     - 0.06 0.12 0.24 0.55   0.02     4    1.00  4.25    1.28
+    spikingjelly max       92.30 98.00 98.25 98.10       -     - 0.03 0.07 0.14 0.27   0.01     8    2.00  2.05    1.42
+    spikingjelly 99.9%     96.40 98.00 98.25 98.15       -     - 0.03 0.06 0.12 0.24   0.02     8    2.00  1.82    1.31
+    spikingjelly channel   97.90 98.20 98.05 98.10       -     - 0.04 0.06 0.13 0.25   0.01     4    1.00  1.90    0.73
+    spikingjelly balanced  98.25 98.25 98.15 98.15       -     - 0.05 0.10 0.19 0.36   0.05     4    1.00  2.77    0.99
+
+    mnist_cnn: 500 images, float 99.40%, 500 calibration images
+                             % 4   % 8  % 16  % 32 settled its s  s 4  s 8 s 16 s 32 conv s steps x steps   x s x there
+    nmc exact L=4          99.20 99.20 99.20 99.20   99.20  0.10 0.35 0.44 0.41 0.57   0.44     4    1.00  1.00    1.00
+    nmc exact L=8          99.40 99.20 99.40 99.40   99.40  0.07 0.24 0.46 0.57 0.80   0.32     4    1.00  1.39    0.71
+    nmc exact L=16         99.40 99.20 99.40 99.40   99.40  0.07 0.24 0.47 0.99 1.18   0.34     4    1.00  2.07    0.68
+    nmc rate L=4           98.00 99.00 99.20 99.20       -     - 0.40 0.80 1.37 2.82   0.16     8    2.00  4.91    2.30
+    nmc rate L=8           82.40 98.40 99.20 99.20       -     - 0.36 0.76 1.28 2.54   0.16    16    4.00  4.42    3.70
+    nmc rate L=16          76.60 97.80 99.20 99.20       -     - 0.33 0.62 1.27 2.86   0.16    16    4.00  5.00    3.67
+    spikingjelly max       10.40 10.40 33.20 94.60       -     - 0.09 0.19 0.36 0.72   0.03     -       -  1.26       -
+    spikingjelly 99.9%     10.20 10.20 37.40 86.00       -     - 0.09 0.17 0.33 0.65   0.13     -       -  1.14       -
+    spikingjelly channel   96.20 99.40 99.20 99.20       -     - 0.09 0.19 0.36 0.71   0.10     8    2.00  1.25    0.54
+    spikingjelly balanced  98.80 99.20 99.20 99.20       -     - 0.09 0.18 0.35 0.71   0.30     8    2.00  1.24    0.51
+
+    mnist_cnn_max: 500 images, float 99.20%, 500 calibration images
+                             % 4   % 8  % 16  % 32 settled its s  s 4  s 8 s 16 s 32 conv s steps x steps   x s x there
+    nmc exact L=4          99.20 98.80 98.80 98.80   98.80  0.11 0.37 0.44 0.63 1.11   0.52     4    1.00  1.00    1.00
+    nmc exact L=8          99.60 99.20 99.20 99.20   99.20  0.12 0.39 0.63 0.83 1.24   0.54     4    1.00  1.11    1.07
+    nmc exact L=16         99.60 99.20 99.20 99.20   99.20  0.11 0.36 0.56 1.11 1.49   0.50     4    1.00  1.35    0.97
+    spikingjelly max       76.80 98.60 99.20 99.20       -     - 0.14 0.30 0.62 1.22   0.06    16    4.00  1.09    1.68
+    spikingjelly 99.9%     94.40 99.00 99.40 99.40       -     - 0.15 0.30 0.60 1.19   0.18     8    2.00  1.08    0.81
+    spikingjelly channel   97.60 99.00 99.00 99.40       -     - 0.14 0.29 0.58 1.14   0.08     8    2.00  1.03    0.78
+    spikingjelly balanced  98.40 98.80 99.00 99.20       -     - 0.17 0.33 0.67 1.35   0.59     8    2.00  1.21    0.90
+    nmc rate refused: E0601 ann.maxpool cannot be converted to spikes
+
+    mnist_resnet: 500 images, float 99.40%, 500 calibration images
+                             % 4   % 8  % 16  % 32 settled its s  s 4  s 8 s 16 s 32 conv s steps x steps   x s x there
+    nmc exact L=4          99.40 99.20 99.20 99.20   99.20  0.10 0.35 0.46 0.58 0.83   0.49     4    1.00  1.00    1.00
+    nmc exact L=8          97.80 99.40 99.40 99.40   99.40  0.10 0.33 0.68 0.89 1.12   0.47     8    2.00  1.34    1.92
+    nmc exact L=16         98.60 99.40 99.60 99.40   99.40  0.10 0.34 0.68 1.35 1.66   0.50     8    2.00  2.00    1.94
+    nmc rate L=4           77.00 98.00 99.20 99.60       -     - 0.45 0.87 1.69 3.14   0.24    16    4.00  3.78    4.79
+    nmc rate L=8           70.80 96.00 99.00 99.00       -     - 0.46 0.81 1.63 3.67   0.23    16    4.00  4.41    4.64
+    nmc rate L=16          69.40 95.40 99.40 99.40       -     - 0.46 0.94 1.87 3.74   0.24    16    4.00  4.49    5.31
+    spikingjelly max       10.00 14.80 44.80 94.60       -     - 0.09 0.18 0.36 0.72   0.04     -       -  0.86       -
+    spikingjelly 99.9%     17.00 29.40 78.00 98.40       -     - 0.09 0.18 0.36 0.72   0.19     -       -  0.87       -
+    spikingjelly channel   59.00 90.60 99.20 99.20       -     - 0.12 0.23 0.46 0.89   0.17    16    4.00  1.07    1.29
+    spikingjelly balanced  71.80 97.60 99.40 99.40       -     - 0.11 0.23 0.46 0.92   0.41    16    4.00  1.11    1.31
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from nmc.driver import load, opt
+from nmc.ir.diagnostics import NmcError
+from nmc.ir.module import Module
+from nmc.passes.data import load_samples
+from nmc.runtime.reference import accuracy, float_logits, spiking_logits
+
+Array = NDArray[Any]
+HERE = Path(__file__).resolve().parent
+MODELS = HERE.parent / "examples" / "models"
+NETWORKS = {"mnist_mlp": 2000, "mnist_cnn": 500, "mnist_cnn_max": 500, "mnist_resnet": 500}
+"""Networks and how many test images each classifies by default."""
+STEPS = (4, 8, 16, 32)
+LEVELS = (4, 8, 16)
+NEAR = 0.005
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+QUANTIZE = (
+    "@fold, sum-pool, join-adds, max-pool, calibrate{{data={data}, limit={limit}, levels={levels}}},"
+    " quantize{{data={data}, limit={limit}, levels={levels}}}"
+)
+SPIKES = "spike-code{code=stbif, schedule=spread}"
+RATE = "@fold, calibrate{{data={data}, limit={limit}, levels={levels}}}, ann-to-snn"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one conversion of a network does.
+
+    Attributes
+    ----------
+    name : str
+        Conversion.
+    accuracy : dict
+        Number of time steps -> share of images classified correctly, 0 to 1.
+    seconds : dict
+        Number of time steps -> CPU seconds of running all images that long.
+    conversion_seconds : float
+        CPU seconds from the float network to the spiking one.
+    settled, settled_seconds : float or None
+        Accuracy of the integer network that the spiking one settles at, if there is one, and CPU seconds of it.
+    """
+
+    name: str
+    accuracy: dict[int, float]
+    seconds: dict[int, float]
+    conversion_seconds: float
+    settled: float | None = None
+    settled_seconds: float | None = None
+
+    @classmethod
+    def of(cls, name: str, figures: dict[str, Any]) -> Row:
+        """Make a row of a worker's JSON, whose keys are strings."""
+        right, spent = ({int(t): v for t, v in figures[key].items()} for key in ("accuracy", "seconds"))
+        return cls(
+            name,
+            right,
+            spent,
+            figures["conversion_seconds"],
+            figures.get("settled"),
+            figures.get("settled_seconds"),
+        )
+
+
+def nmc_accuracy(
+    model: Path,
+    data: tuple[Array, Array],
+    calib: tuple[Path, int],
+    steps: Sequence[int],
+    levels: int,
+    *,
+    exact: bool = True,
+) -> dict[str, Any]:
+    """Convert a network with nmc and read it out after each number of steps.
+
+    Parameters
+    ----------
+    model : Path
+        Float ONNX file.
+    data : tuple of ndarray
+        Images (n, ...) float32 and labels (n,) int64.
+    calib : tuple of Path and int
+        Calibration file and how many of its images to use.
+    steps : sequence of int
+        Where to read out.
+    levels : int
+        Levels of activation; for the rate conversion, steps that calibration has in view.
+    exact : bool
+        The exact conversion instead of the rate conversion.
+
+    Returns
+    -------
+    dict
+        ``accuracy`` and ``seconds`` by steps, ``conversion_seconds`` and, for the exact one, ``settled`` and
+        ``settled_seconds``.
+    """
+    x, y = data
+    begin = time.process_time()
+    integers, network = converted(model, calib, levels, exact=exact)
+    figures: dict[str, Any] = {"conversion_seconds": time.process_time() - begin}
+    if exact:
+        begin = time.process_time()
+        figures["settled"] = accuracy(spiking_logits(integers, x, 1), y)
+        figures["settled_seconds"] = time.process_time() - begin
+    return {**figures, **read_out(network, x, y, steps)}
+
+
+def converted(model: Path, calib: tuple[Path, int], levels: int, *, exact: bool) -> tuple[Module, Module]:
+    """Return the integer network and its spiking one; the rate conversion has the second only, given twice."""
+    text = QUANTIZE if exact else RATE
+    made = opt(load(model), text.format(data=json.dumps(str(calib[0])), limit=calib[1], levels=levels))
+    return made, opt(made, SPIKES) if exact else made
+
+
+def read_out(network: Module, x: Array, y: Array, steps: Sequence[int]) -> dict[str, dict[int, float]]:
+    """Run a spiking network for each number of steps; give accuracy and CPU seconds."""
+    figures: dict[str, dict[int, float]] = {"accuracy": {}, "seconds": {}}
+    spiking_logits(network, x[:1], 1)  # imports what is imported late
+    for count in steps:
+        begin = time.process_time()
+        logits = spiking_logits(network, x, count)
+        figures["seconds"][count] = time.process_time() - begin
+        figures["accuracy"][count] = accuracy(logits, y)
+    return figures
+
+
+def ours(options: argparse.Namespace) -> dict[str, Any]:
+    """Be the worker that measures nmc on one network."""
+    x, y = load_samples(str(options.data), limit=options.limit)
+    if y is None:
+        raise SystemExit(f"{options.data} has no labels y")
+    model = MODELS / f"{options.networks[0]}.onnx"
+    report: dict[str, Any] = {
+        "float": accuracy(float_logits(load(model), x), y),
+        "methods": {},
+        "refused": {},
+    }
+    calib = (options.calib, options.calib_count)
+    for exact, levels in itertools.product((True, False), options.levels):
+        name = f"nmc {'exact' if exact else 'rate'} L={levels}"
+        try:
+            if not report["methods"]:
+                converted(model, calib, levels, exact=exact)  # imports what is imported late
+            figures = nmc_accuracy(model, (x, y), calib, options.steps, levels, exact=exact)
+            report["methods"][name] = figures
+        except NmcError as error:
+            report["refused"][name] = "; ".join(f"{d.code} {d.message}" for d in error.diagnostics)
+    return report
+
+
+def work(command: Sequence[str | Path | int]) -> dict[str, Any]:
+    """Run a worker in a fresh process of one thread; give its JSON.
+
+    Raises
+    ------
+    SystemExit
+        If it fails, with the end of what it said.
+    """
+    line = [str(part) for part in command]
+    done = subprocess.run(line, env={**os.environ, **ONE_THREAD}, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(line)}\n{done.stderr[-2000:]}")
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
+
+
+def measure(name: str, options: argparse.Namespace) -> tuple[float, list[Row], dict[str, str]]:
+    """Measure one network; give its float accuracy, the rows and why nmc refused what it refused.
+
+    Raises
+    ------
+    SystemExit
+        If the peer's float network has another accuracy than ours.
+    """
+    limit = options.limit or NETWORKS[name]
+    same: list[str | Path | int] = [
+        "--data",
+        options.data,
+        "--calib",
+        options.calib,
+        "--calib-count",
+        options.calib_count,
+    ]
+    same += ["--limit", limit, "--steps", *options.steps]
+    me: list[str | Path | int] = [
+        sys.executable,
+        Path(__file__).resolve(),
+        "--worker",
+        "--networks",
+        name,
+        "--levels",
+    ]
+    mine = work([*me, *options.levels, *same])
+    rows = [Row.of(method, figures) for method, figures in mine["methods"].items()]
+    if options.peer_python:
+        script = HERE / "peers_spikingjelly.py"
+        peer = work([options.peer_python, script, "--model", MODELS / f"{name}.onnx", *same])
+        if peer["float"]["onnxruntime"] != mine["float"]:
+            raise SystemExit(f"{name}: float accuracy {peer['float']} there, {mine['float']} here")
+        rows += [Row.of(f"spikingjelly {method}", figures) for method, figures in peer["methods"].items()]
+    return mine["float"], rows, mine["refused"]
+
+
+def steps_to_float(row: Row, floats: float) -> int | None:
+    """Return from which of the measured T on the accuracy stays within `NEAR` of the float network's."""
+    least = None
+    for steps in sorted(row.accuracy, reverse=True):
+        if row.accuracy[steps] < floats - NEAR - 1e-9:
+            break
+        least = steps
+    return least
+
+
+def table(floats: float, rows: Sequence[Row], steps: Sequence[int]) -> str:
+    """Return the table of one network; the ratios are to the first row."""
+    times, longest = sorted(steps), max(steps)
+    heads = [f"{'':<22}", *(f"{f'% {t}':>6}" for t in times), f"{'settled':>8}{'its s':>6}"]
+    heads += [
+        *(f"{f's {t}':>5}" for t in times),
+        f"{'conv s':>7}{'steps':>6}{'x steps':>8}{'x s':>6}{'x there':>8}",
+    ]
+    base = rows[0]
+    first = steps_to_float(base, floats)
+    lines = ["".join(heads)]
+    for row in rows:
+        need = steps_to_float(row, floats)
+        cells = [f"{row.name:<22}", *(f"{100 * row.accuracy[t]:>6.2f}" for t in times)]
+        if row.settled is None:
+            cells.append(f"{'-':>8}{'-':>6}")
+        else:
+            cells.append(f"{100 * row.settled:>8.2f}{row.settled_seconds:>6.2f}")
+        cells += [
+            *(f"{row.seconds[t]:>5.2f}" for t in times),
+            f"{row.conversion_seconds:>7.2f}{need or '-':>6}",
+        ]
+        there = ("-", "-")
+        if need and first:
+            there = (f"{need / first:.2f}", f"{row.seconds[need] / base.seconds[first]:.2f}")
+        longer = row.seconds[longest] / base.seconds[longest]
+        lines.append("".join([*cells, f"{there[0]:>8}{longer:>6.2f}{there[1]:>8}"]))
+    return "\n".join(lines)
+
+
+def arguments() -> argparse.Namespace:
+    """Read and check the command line."""
+    parser = argparse.ArgumentParser(
+        description="Accuracy and CPU time of converted networks, nmc and SpikingJelly"
+    )
+    parser.add_argument("--data", type=Path, required=True, help=".npz with x and y: test images")
+    parser.add_argument("--calib", type=Path, required=True, help=".npz with x: calibration images")
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument(
+        "--limit", type=int, default=0, help="test images; default 2,000 for mnist_mlp, else 500"
+    )
+    parser.add_argument("--calib-count", type=int, default=500, help="calibration images (default 500)")
+    parser.add_argument("--steps", type=int, nargs="+", default=list(STEPS))
+    parser.add_argument(
+        "--levels", type=int, nargs="+", default=list(LEVELS), help="of activation, one conversion each"
+    )
+    parser.add_argument("--peer-python", default="", help="interpreter that has torch and SpikingJelly")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.peer_python and not shutil.which(options.peer_python):
+        parser.error(f"no such interpreter: {options.peer_python}")
+    if min(*options.steps, *options.levels, options.calib_count) < 1 or options.limit < 0:
+        parser.error("steps, levels and images must be at least 1")
+    return options
+
+
+def main() -> None:
+    """Print a table a network; with ``--worker``, be our own worker."""
+    options = arguments()
+    if options.worker:
+        json.dump(ours(options), sys.stdout)
+        return
+    for name in options.networks:
+        floats, rows, refused = measure(name, options)
+        limit = options.limit or NETWORKS[name]
+        print(f"\n{name}: {limit} images, float {floats:.2%}, {options.calib_count} calibration images")
+        if rows:
+            print(table(floats, rows, options.steps), flush=True)
+        for method, reason in refused.items():
+            print(f"{method} refused: {reason}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
