@@ -89,6 +89,8 @@ class Target:
         Resources of which a core takes the largest of its parts' demands, not their sum.
     demands : Demands
         The demand functions.
+    positions : tuple of (int, int)
+        Tile (x, y) of each core of a chip that may be used, where they do not fill the mesh.
     """
 
     name: str
@@ -102,10 +104,13 @@ class Target:
     sources: Mapping[str, str] = field(repr=False)
     combined_by_max: frozenset[str]
     demands: Demands = field(repr=False)
+    positions: tuple[tuple[int, int], ...] = field(default=(), repr=False)
 
     @property
     def cores(self) -> int:
         """Cores of all chips."""
+        if self.positions:
+            return len(self.positions) * self.chips
         return self.tiles[0] * self.tiles[1] * self.cores_per_tile * self.chips
 
 

@@ -15,11 +15,12 @@ from nmc.ir.verify import verify_or_raise
 from nmc.passes.optimize.retime import Retime
 from nmc.targets.spinnaker2 import backend
 from nmc.targets.spinnaker2 import ops as s2
-from nmc.targets.spinnaker2.drive import Code, Drive
+from nmc.targets.spinnaker2.drive import Drive
 from nmc.targets.spinnaker2.fit import Fit
 from nmc.targets.spinnaker2.layout import ChipImage
 from nmc.targets.spinnaker2.legalize import Legalize
-from nmc.targets.spinnaker2.placing import QuadPlace
+from nmc.targets.spinnaker2.placing import gathered
+from nmc.targets.spinnaker2.pools import Pools
 from nmc.targets.spinnaker2.relays import Relays
 
 Array = np.ndarray[Any, Any]
@@ -65,7 +66,13 @@ class Chain:
 
 def legalised(module: Module, **options: Any) -> Module:
     """Run the passes of the default pipeline on a spiking network, up to the integers."""
-    for item in (Code(), Drive(), Retime(max_delay=1000, input_delay=1), Relays(), Legalize(**options)):
+    for item in (
+        Drive(),
+        Pools(),
+        Retime(max_delay=1000, input_delay=1),
+        Relays(),
+        Legalize(**options),
+    ):
         module = item.run(module)
         verify_or_raise(module)
     return module
@@ -75,5 +82,5 @@ def compile_legal(legal: Module, target: str = "") -> Chain:
     """Partition, place and emit."""
     mapped = Fit(target=target).run(legal)
     verify_or_raise(mapped)
-    placed = QuadPlace(effort="fast").run(mapped)
+    placed = gathered(mapped)  # the order of the parts is a placement, too
     return Chain(legal, placed, backend.emit(placed))

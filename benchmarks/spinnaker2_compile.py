@@ -1,0 +1,96 @@
+"""What compiling for SpiNNaker2 costs: a balanced network of 20,000 neurons with 100 synapses each.
+
+``python benchmarks/spinnaker2_compile.py [--neurons N] [--effort fast|normal|best]``
+
+80 % of the neurons excite; every neuron has 80 excitatory and 20 inhibitory synapses from random others and a Poisson
+source of its own. CPU time and memory of this process, from the network in memory to the image; the phases are the
+passes. sPyNNaker 7.4.1 in virtual mode took 135.6 CPU seconds and 2.7 GB for such a network on this class of machine
+(facts/spinnaker2.md 3).
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmc.driver import CompileOptions, compile_model
+from nmc.ir.const import Const
+from nmc.ir.module import Module
+from nmc.ir.op import Op, Value
+from nmc.ir.ops import snn
+from nmc.ir.ops.neurons import Neuron, Sparse
+from nmc.ir.ops.sources import Poisson
+from nmc.ir.types import Type
+
+Array = NDArray[Any]
+
+
+def _random(
+    name: str, source: Value, target: int, count: int, weight: float, delay: int, seed: int
+) -> Sparse:
+    """`count` synapses onto each target, from sources by lot."""
+    rng = np.random.default_rng(seed)
+    ends = {
+        "target": np.repeat(np.arange(target), count),
+        "source": rng.integers(0, source.type.size, target * count),
+    }
+    lists = {end: Const(f"{name}.{end}", index.astype(np.int32)) for end, index in ends.items()}
+    return Sparse(
+        out=name, spikes=source, weight=Const(f"{name}.w", np.array([weight])), delay=delay, shape=(target,),
+        source=lists["source"], target=lists["target"],
+    )  # fmt: skip
+
+
+def network(neurons: int) -> Module:
+    """The balanced network."""
+    sizes = {"E": neurons * 4 // 5, "I": neurons - neurons * 4 // 5}
+    values = {name: Value(name, Type("spikes", (size,))) for name, size in sizes.items()}
+    const = {name: Const(name, np.array([value])) for name, value in
+             {"beta": 0.95, "threshold": 20.0, "v_reset": 10.0, "refractory": 2}.items()}  # fmt: skip
+    ops: list[Op] = []
+    for number, (name, size) in enumerate(sizes.items()):
+        drive = Poisson(out=f"drive{name}", shape=(size,), mean=0.8, seed=3 + number)
+        weight = Const(f"{name}.d.w", np.array([0.1]))
+        given = snn.OneToOne(out=f"{name}.d", spikes=drive.result, weight=weight, delay=1)
+        excite = _random(f"{name}.e", values["E"], size, 80, 0.1, 5, 10 + number)
+        inhibit = _random(f"{name}.i", values["I"], size, 20, -0.5, 3, 20 + number)
+        current = (given.result, excite.result, inhibit.result)
+        cells = Neuron(
+            out=name, current=current, beta=const["beta"], threshold=const["threshold"], v_reset=const["v_reset"],
+            refractory=const["refractory"], reset="to-value",
+        )  # fmt: skip
+        ops += [drive, given, excite, inhibit, cells]
+    return Module("balanced", "snn", tuple(ops), (("steps", 100),))
+
+
+def main() -> None:
+    """Compile once and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--neurons", type=int, default=20_000)
+    parser.add_argument("--effort", choices=("fast", "normal", "best"), default="normal")
+    args = parser.parse_args()
+    module = network(args.neurons)
+    start = time.process_time()
+
+    def tell(stage: str) -> None:
+        print(f"{time.process_time() - start:7.2f} s  {stage}")
+
+    program = compile_model(module, CompileOptions(target="spinnaker2", effort=args.effort), progress=tell)
+    seconds = time.process_time() - start
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    report = program.report
+    fullest = report["memory"][0]
+    print(f"{seconds:7.2f} s  all of it; {memory:.0f} MB at most")
+    used = f"{report['cores']['used']} PEs, {fullest['resource']} {fullest['percent']} %"
+    print(f"{report['synapses']:,} synapses on {used}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""The cycle budget: its constants are those of the prebuilt ARM code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nmc.ir.op import Span
+from nmc.targets.spinnaker2 import cycles
+from nmc.targets.spinnaker2.build import PeProgram, build
+from nmc.targets.spinnaker2.engines.chip import load_chip
+from nmc.targets.spinnaker2.engines.exact import ExactEngine
+from nmc.targets.spinnaker2.laws import PARAMS, Law
+from nmc.targets.spinnaker2.layout import LINKS, ChipImage, InputMap, Part, PopMap, Route
+from nmc.targets.spinnaker2.rows import ConvRows, DenseRows, Entry, Rows, SparseRows
+
+SOURCES = 256
+
+
+def count(
+    law: Law, n: int, params: Any, rows: tuple[Rows, ...] = (), spikes: int = 0, payload: int = 1
+) -> int:
+    """Instructions of the tick in which `spikes` packets arrive."""
+    pytest.importorskip("unicorn")
+    entries = tuple(Entry(0, 0xFFFFFF00, item) for item in rows)
+    program = PeProgram(0, 0, 1 << 16, law, n, params, np.zeros(1), entries, rx_packets=512)
+    source = InputMap("x", (SOURCES,), (Part(0, -1, 0, (Span(0, SOURCES),)),))
+    pops = (PopMap("p", (n,), (Part(0, 0, 1 << 16, (Span(0, n),)),)),)
+    image = ChipImage((build(program),), {0: (Route(0, 0xFFFFFF00, 1 << LINKS),)}, (source,), pops)
+    engine = ExactEngine(load_chip(image), count_instructions=True)
+    x = np.zeros((1, 1, SOURCES), np.int32)
+    x[0, 0, :spikes] = payload
+    engine.run({"x": x}, 3)
+    return engine.counters[0, 0].ticks[1]
+
+
+def silent(model: str, n: int, uniform: bool) -> dict[str, Any]:
+    """Parameters with which nothing fires."""
+    params: dict[str, Any] = {
+        name: np.array([1 << 29]) for name in ("theta", "threshold") if name in PARAMS[model]
+    }
+    if not uniform and PARAMS[model]:
+        name = next(iter(PARAMS[model]))
+        params[name] = np.arange(1, n + 1) + ((1 << 28) if name == "theta" else 0)
+    return params
+
+
+@pytest.mark.parametrize("name", sorted(cycles.NEURON))
+@pytest.mark.parametrize("uniform", [True, False])
+def test_instructions_a_neuron(name: str, uniform: bool) -> None:
+    model: Any = name.removesuffix("2")
+    serial: dict[str, Any] = {"extra": 4, "open": 3} if model == "bit_serial" else {}
+    law = Law(model, types=2 if name.endswith("2") else 1, levels=15, **serial)
+    few, many = (count(law, n, silent(model, n, uniform)) for n in (50, 150))
+    assert (many - few) / 100 == pytest.approx(cycles.neuron_instructions(law, uniform=uniform), abs=3)
+    told = cycles.tick_instructions(law, 50, uniform=uniform)
+    assert 0.85 * told < few < 1.05 * told
+
+
+def sparse(form: Any, each: int) -> SparseRows:
+    source = np.repeat(np.arange(SOURCES), each)
+    return SparseRows(form, SOURCES, source, np.tile(np.arange(each), SOURCES), np.ones(source.size, int))
+
+
+def conv(taps: int, channels: int) -> ConvRows:
+    pad, space = taps // 2, Span(0, 16)
+    weight = np.ones((channels, 1, taps, taps), int)
+    return ConvRows(
+        weight, (1, 1), (pad,) * 4, (1, 1), 1, (Span(0, 1), space, space), (Span(0, channels), space, space)
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "n"),
+    [
+        (DenseRows(np.ones((SOURCES, 64), int)), 64),
+        (DenseRows(np.ones((SOURCES, 32), int)), 64),
+        (sparse("sparse16", 60), 64),
+        (sparse("sparse32", 30), 64),
+        (conv(1, 4), 1024),
+        (conv(3, 8), 2048),
+        (conv(5, 4), 1024),
+    ],
+)
+def test_instructions_a_spike(rows: Rows, n: int) -> None:
+    law = Law("readout")
+    found = (count(law, n, {}, (rows,), 100) - count(law, n, {}, (rows,), 0)) / 100
+    assert found == pytest.approx(cycles.spike_instructions(rows, 1), rel=0.12)
+
+
+def test_deadline_margin() -> None:
+    assert cycles.deadline_margin(150_000 / cycles.CPI, 150_000_000) == pytest.approx(0)
+    assert cycles.deadline_margin(150_000 / cycles.CPI, 300_000_000) == pytest.approx(0.5)
