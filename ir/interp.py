@@ -190,9 +190,9 @@ class _Wires:
     def __init__(self, ops: Iterable[Op]) -> None:
         self._depth: dict[str, int] = {}
         for op in ops:
-            for value in op.operands:
-                longest = max(getattr(tap, "delay", 0) for tap in op.taps)
-                self._depth[value.name] = max(self._depth.get(value.name, 0), longest)
+            for tap in op.taps:
+                for value, lag in zip(tap.operands, tap.lags, strict=True):
+                    self._depth[value.name] = max(self._depth.get(value.name, 0), lag)
         self._rings: dict[str, dict[int, Array]] = {}
 
     def put(self, name: str, t: int, item: Array) -> None:
@@ -315,7 +315,7 @@ def _evaluate(
     if isinstance(op, snn.InputOp):
         return encode_input(op, inputs, first, t, size)
     if isinstance(op, StatefulOp):
-        return op.step(states[op.out], t, *(wires.get(value.name, t) for value in op.operands))
+        return op.step(states[op.out], t, *_taken(op, wires, t, size))
     total = _delayed(op.taps[0], wires, t, size)
     for tap in op.taps[1:]:
         total = total + _delayed(tap, wires, t, size)
@@ -323,11 +323,17 @@ def _evaluate(
 
 
 def _delayed(op: Op, wires: _Wires, t: int, size: int) -> Array:
-    """Run an op on what its operands were `delay` steps ago; nothing had happened before the first step."""
-    args = [wires.get(value.name, t - getattr(op, "delay", 0)) for value in op.operands]
-    if any(arg is None for arg in args):
-        args = [np.zeros((size, *value.shape), np.uint8) for value in op.operands]
-    return op.run(*args)
+    """Run an op on what its operands were `delay` steps ago."""
+    return op.run(*_taken(op, wires, t, size))
+
+
+def _taken(op: Op, wires: _Wires, t: int, size: int) -> list[Array]:
+    """What an op takes in step `t`, each operand its own lag ago; nothing had happened before the first step."""
+    args = [wires.get(value.name, t - lag) for value, lag in zip(op.operands, op.lags, strict=True)]
+    return [
+        np.zeros((size, *value.shape), np.uint8) if arg is None else arg
+        for arg, value in zip(args, op.operands, strict=True)
+    ]
 
 
 def encode_input(op: snn.InputOp, inputs: Mapping[str, Array], first: int, t: int, size: int) -> Array:

@@ -167,6 +167,11 @@ class Op:
         """Ops of one delay each whose results add up to this one's: itself, unless it has several delays."""
         return (self,)
 
+    @property
+    def lags(self) -> tuple[int, ...]:
+        """How many steps ago each operand is taken: a projection's delay, else none."""
+        return (getattr(self, "delay", 0),) * len(self.operands)
+
     def run(self, *args: Any) -> Array:
         """Execute the op on arrays with a leading batch axis, one argument an operand value (the law).
 

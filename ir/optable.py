@@ -1,7 +1,7 @@
 """From an op's printed name to its class, without loading what is not used.
 
 The dialect (the part before the dot) names the Python module that holds its ops. A target's ops live in
-``nmc.targets.<dialect>.ops``; other packages add dialects under the entry-point group ``nmc.ops``.
+``nmc.targets.<dialect>.dialect`` or ``.ops``; other packages add dialects under the entry-point group ``nmc.ops``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BUILT_IN = {
 #: Dialects whose ops live in several modules of `nmc.ir.ops`.
 _ROOMS = {
     "ann": ("ann", "ann_layers", "ann_pointwise"),
-    "snn": ("snn", "neurons", "sources", "exact"),
+    "snn": ("snn", "neurons", "sources", "exact", "plastic", "user"),
 }
 
 
@@ -53,7 +53,7 @@ def dialect_ops(dialect: str) -> Mapping[str, type[Op]]:
     if dialect in _ROOMS:
         rooms = (_ops_in(f"nmc.ir.ops.{room}", dialect) for room in _ROOMS[dialect])
         return {name: cls for ops in rooms for name, cls in ops.items()}
-    target = _BUILT_IN.get(dialect) or _plugin_module(dialect) or f"nmc.targets.{dialect}.ops"
+    target = _BUILT_IN.get(dialect) or _plugin_module(dialect) or _target_module(dialect)
     try:
         module = importlib.import_module(target)
     except ModuleNotFoundError as error:
@@ -86,6 +86,15 @@ def _target_dialects() -> list[str]:
     folders = list(spec.submodule_search_locations or ()) if spec else []
     names = [info.name for info in iter_modules(folders) if info.ispkg]
     return sorted(name for name in names if find_spec(f"nmc.targets.{name}.ops"))
+
+
+def _target_module(dialect: str) -> str:
+    """Where a target has its ops: in ``dialect`` if there is such a module, else in ``ops``."""
+    from importlib.util import find_spec
+
+    package = f"nmc.targets.{dialect}"
+    own = find_spec(package) is not None and find_spec(f"{package}.dialect") is not None
+    return f"{package}.dialect" if own else f"{package}.ops"
 
 
 def _plugin_module(dialect: str) -> str | None:

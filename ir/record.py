@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import cache
 from typing import Any, Literal, get_args, get_type_hints
 
 from nmc.ir.op import Op
@@ -115,11 +116,17 @@ def problems(entries: object) -> list[str]:
     return [*found, *(text for name in entries if name in known and (text := _wrong(name, entries[name])))]
 
 
+@cache
+def _kinds() -> dict[str, Any]:
+    """Types of the entries by name; resolving them takes longer than everything else here."""
+    return get_type_hints(Record)
+
+
 def _wrong(name: str, item: object) -> str:
     """What is wrong with one entry; empty where nothing is."""
     if name in PER_POPULATION and item == MIXED:
         return ""
-    kind = get_type_hints(Record)[name]
+    kind = _kinds()[name]
     if name == "dt":
         number = isinstance(item, int | float) and not isinstance(item, bool)
         return (

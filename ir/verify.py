@@ -98,9 +98,9 @@ def _own_rules(op: Op) -> Iterator[Diagnostic]:
 def _loops(module: Module) -> Iterator[Diagnostic]:
     defined: set[str] = set()
     for op in module.ops:
-        for value in op.operands:
+        for value, lag in zip(op.operands, op.lags, strict=True):
             late = value.name not in defined and value.name in module.producers
-            if late and getattr(op, "delay", 0) < 1:
+            if late and lag < 1:
                 hops = _hops(module, op, value.name)
                 yield Diagnostic(
                     "E0114",

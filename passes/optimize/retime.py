@@ -10,6 +10,8 @@ from nmc.ir.module import Module
 from nmc.ir.op import Op, Value
 from nmc.ir.ops import exact, snn
 from nmc.ir.ops.neurons import Neuron
+from nmc.ir.ops.plastic import Plastic
+from nmc.ir.ops.user import User
 from nmc.passes.base import Pass
 
 
@@ -51,6 +53,7 @@ class Retime(Pass, name="retime", takes="snn"):
         edges = list(self._edges(module))
         latency = _latencies(module, edges, self.max_delay)
         self._check_range(module, edges, latency)
+        _check_movable(module, latency)
         _check_steps(module, latency)
         delays = {(e.projection, e.target): e.delay + latency[e.target] - latency[e.source] for e in edges}
         outputs = {op.data.name: latency.get(op.data.name, 0) for op in module.of_type(snn.Output)}
@@ -99,6 +102,17 @@ def _steps(module: Module) -> int:
     """Steps of a run, 0 where the module does not say."""
     steps = module.attr("steps")
     return steps if isinstance(steps, int) and steps > 0 else 0
+
+
+def _check_movable(module: Module, latency: dict[str, int]) -> None:
+    """Populations cannot be moved in time where synapses learn from them, or where their equations are the user's."""
+    fixed = [op for op in module.ops if isinstance(op, Plastic | User)] if any(latency.values()) else []
+    if fixed:
+        raise NmcError(
+            Diagnostic("E0212", f"%{op.out} = {op.name} cannot be moved in time, and some populations must be",
+                       where=str(op.loc or f"%{op.out}"), hint=op.advice)
+            for op in fixed
+        )  # fmt: skip
 
 
 def _check_steps(module: Module, latency: dict[str, int]) -> None:
@@ -266,6 +280,8 @@ class _Rewriter:
         return name
 
     def _retimed(self, op: Op) -> Op:
+        if isinstance(op, exact.AnyOf):
+            return replace(op, current=tuple(self._current(op, value) for value in op.current))
         if isinstance(op, snn.NeuronOp | Neuron | exact.ExactNeuron | exact.Readout):
             current = tuple(self._current(op, value) for value in op.current)
             return replace(op, current=current, start=op.start + self._latency[op.out])

@@ -37,16 +37,34 @@ MISTAKES = [
     ("neuron h { v = 1 }", "E0381"),
     ("pop i[3] : lif(v_threshold = 1)", "E0372"),
     ("image -> hidden : dense(weight = 1, delay = 0.5 ms)", "E0373"),
-    ("hidden -> hidden : dense(weight = 1) with hebb", "E0380"),
+    ("image -> soft : dense(weight = 1) with hebb", "E0380"),
+    ("synapse twin = stdp(tau_plus = 1 ms)", "E0372"),
+    ("image -> hidden : dense(weight = 3) with hebb", "E0373"),
+    ("image -> hidden : dense(weight = 1) with good", "E0369"),
+    ("neuron j = model { update { v' = 1 } }", "E0381"),
+    ("neuron k = model { state v = 0; update { w' = 1 }; threshold v > 1 }", "E0366"),
+    ("neuron l = model { state v = 0; update { v' = v + J }; threshold v > 1 }", "E0366"),
+    ("neuron m = model { state v = 0; update { v' = v + }; threshold v > 1 }", "E0363"),
+    ("neuron n = model { state v = 0 mV; update { v' = v + 1 }; threshold v > 1 mV }", "E0368"),
+    ("neuron o = model { state v = 0; update { v' = sin(v) }; threshold v > 1 }", "E0371"),
+    ("neuron q = model { state v = 0; update { v = 1 }; threshold v > 1 }", "E0381"),
+    ("neuron r = model { state v = 0; update { v' = 1 } }", "E0381"),
+    ("neuron s = model { state v = 0; update { v' = 1 }; threshold v + 1 }", "E0369"),
+    ("neuron t = model { state v = 0; arithmetic fixed(20, 20); update { v' = 1 }; threshold v > 1 }", "E0373"),
+    ("neuron u = model { stat v = 0; state v = 0; update { v' = 1 }; threshold v > 1 }", "E0381"),
+    ("pop z[3] : izh(e = 3)", "E0372"),
+    ("let h' = 3", "E0362"),
     ("place hidden on moon(3)", "E0386"),
     ("import \"none.snn\"", "E0374"),
     ("pop k[9999, 99999] : good", "E0379"),
 ]  # fmt: skip
 HEAD = """network test(dt = 1 ms)
 neuron good = lif(tau = 10 ms)
-synapse hebb = stdp()
+synapse hebb = stdp(tau_plus = 9 ms, tau_minus = 9 ms, a_plus = 0.1, a_minus = 0.1, w_max = 2)
+neuron izh = model { state v = 0; param a = 1; update { v' = v + a * I }; threshold v >= 1; reset { v = 0 } }
 input image[20] : rate(max = 100 Hz)
 pop hidden[10] : good
+pop soft[10] : li(tau = 5 ms)
 """
 
 
@@ -77,6 +95,14 @@ def test_one_mistake_is_one_error_with_a_caret(line: str, code: str, wrong: Wron
         ("image -> hidden : fixed_prob(p_connect = 0.1)", "did you mean p?"),
         ("image -> hiden : dense(weight = 1)", "did you mean hidden?"),
         ("probe hidden.voltage", "did you mean v?"),
+        ("neuron o = model { state v = 0; update { vv' = 1 }; threshold v > 1 }", "did you mean v?"),
+        ("neuron o = model { sate v = 0; update { v' = 1 }; threshold v > 1 }", "did you mean state?"),
+        (
+            "neuron o = model { state v = 0; update { v' = where(v > 1, 0, v) }; threshold v > 1 }",
+            "mean select?",
+        ),
+        ("neuron o = model { state v = 0; update { v' = v }; threshold vv > 1 }", "did you mean v?"),
+        ("pop z[3] : izh(v_inti = 3)", "did you mean v_init?"),
     ],
 )
 def test_did_you_mean(line: str, hint: str, wrong: Wrong) -> None:
@@ -141,7 +167,7 @@ def test_unreadable_files(data: bytes | None, tmp_path: Path) -> None:
 def test_errors_inside_modules_and_loops_are_told_once(wrong: Wrong) -> None:
     text = HEAD + "module m(n) {\n  pop a[n] : godo\n}\nfor i in 0..5 {\n  pop m{i} : m(i + 1)\n}\n"
     (found,) = wrong(text)
-    assert found.code == "E0371" and found.where == "test.snn:7:14"
+    assert found.code == "E0371" and found.where == "test.snn:9:14"
 
 
 def test_grammar_has_no_conflict_in_a_fresh_cache(tmp_path: Path, repo: Path) -> None:

@@ -10,10 +10,22 @@ from nmc.ir.interp import run_snn
 from nmc.ir.module import Module
 from nmc.ir.ops import snn
 from nmc.ir.ops.neurons import Neuron, Sparse
+from nmc.ir.ops.plastic import Plastic
 from nmc.ir.text.parser import parse
 from nmc.ir.verify import verify
+from nmc.passes.optimize.freeze_plasticity import FreezePlasticity
 
-NAMES = ["balanced", "liquid", "mnist_mlp", "nmnist_scnn", "synfire", "winner_take_all", "xor"]
+NAMES = [
+    "adaptive_lif",
+    "balanced",
+    "izhikevich",
+    "liquid",
+    "mnist_mlp",
+    "nmnist_scnn",
+    "synfire",
+    "winner_take_all",
+    "xor",
+]
 
 
 def neurons(module: Module) -> int:
@@ -23,7 +35,8 @@ def neurons(module: Module) -> int:
 
 def listed(module: Module, prefix: str) -> int:
     """How many synapses the sparse projections of a name have."""
-    return sum(len(op.source.array()) for op in module.of_type(Sparse) if op.out.startswith(prefix))
+    ops: list[Sparse | Plastic] = [*module.of_type(Sparse), *module.of_type(Plastic)]
+    return sum(len(op.source.array()) for op in ops if op.out.startswith(prefix))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -50,6 +63,11 @@ def test_mnist_mlp_has_the_size_of_the_hand_count_and_counts_spikes(examples: Pa
     assert module.of_type(snn.Input)[0].gain == pytest.approx(0.2)
 
 
+def test_the_program_at_the_top_of_the_examples_is_that_one(examples: Path) -> None:
+    top, inner = load_snn(examples.parent / "mlp.snn"), load_snn(examples / "mnist_mlp.snn")
+    assert str(top).split("\n#0")[0] == str(inner).split("\n#0")[0]
+
+
 def test_nmnist_scnn_pools_before_it_convolves(examples: Path) -> None:
     module = load_snn(examples / "nmnist_scnn.snn")
     assert neurons(module) == 16 * 16 * 16 + 8 * 8 * 8
@@ -72,10 +90,43 @@ def test_balanced_reaches_the_mean_that_theory_gives(examples: Path) -> None:
     assert listed(module, "E/drive") == 800
     assert abs(listed(module, "E/E") - 64_000) < 4 * np.sqrt(64_000 * 0.9)
     assert abs(listed(module, "I/I") - 4_000) < 4 * np.sqrt(4_000 * 0.9)
-    delays = {op.delay for op in module.of_type(Sparse) if op.out.startswith("E/E")}
-    assert delays == set(range(5, 31))
+    (learning,) = module.of_type(Plastic)
+    assert learning.late is not None and learning.delay == 5
+    assert set(learning.late.array().tolist()) == set(range(26))
     found = run_snn(module, {}, 1000, probes=("E.v",))
     assert found.probes["E.v"][0, -1].mean() == pytest.approx(8e3 * 1e-4 * 20e-3, rel=0.03)
+
+
+def test_balanced_learns_within_its_bounds(examples: Path) -> None:
+    module = load_snn(examples / "balanced.snn", {"N": "60", "rate": "14 kHz"})
+    found = run_snn(module, {}, 1500, probes=("E/E.w", "E.spikes"))
+    weights = found.probes["E/E.w"][0]
+    (op,) = module.of_type(Plastic)
+    assert found.probes["E.spikes"].sum() > 100
+    assert (weights[-1] > weights[0] + 1e-9).any() and (weights[-1] < weights[0] - 1e-9).any()
+    assert weights.min() >= op.w_min == 0.0 and weights.max() <= op.w_max == pytest.approx(0.3e-3)
+    frozen = FreezePlasticity().run(module)
+    assert frozen.of_type(Plastic) == () and (frozen.producers["E/E"].consts[0].array() == weights[0]).all()
+
+
+def test_the_three_cells_of_izhikevich_fire_as_theirs_do(examples: Path) -> None:
+    module = load_snn(examples / "izhikevich.snn")
+    found = run_snn(
+        module, {"x": np.ones((1, 1))}, probes=[f"{n}.spikes" for n in ("regular", "fast", "chattering")]
+    )
+    times = {name[:-7]: np.flatnonzero(item[0, :, 0]) * 0.25 for name, item in found.probes.items()}
+    gaps = {name: np.diff(item) for name, item in times.items()}
+    assert gaps["regular"][0] < gaps["regular"][-1] / 1.3  # spike frequency adaptation
+    assert len(times["fast"]) > 3 * len(times["regular"])
+    assert gaps["chattering"].min() < 5 < 20 < gaps["chattering"].max()  # bursts
+
+
+def test_the_adaptive_neuron_slows_down_and_16_bits_behind_the_point_suffice_for_that(examples: Path) -> None:
+    module = load_snn(examples / "adaptive_lif.snn")
+    found = run_snn(module, {}, probes=("float.spikes", "fixed.spikes"))
+    exact, coarse = (found.probes[f"{name}.spikes"][0].sum(axis=1) for name in ("float", "fixed"))
+    assert exact[:40].sum() > 1.5 * exact[-40:].sum() > 0
+    assert abs(int(exact.sum()) - int(coarse.sum())) <= 0.1 * exact.sum()
 
 
 def test_xor_has_its_truth_table(examples: Path) -> None:

@@ -16,7 +16,9 @@ PIECES = (
     "(", ")", "[", "]", "{", "}", ",", ":", ";", "=", "->", "..", ".", "@", "#", '"', "$", "%", "+", "-",
     "*", "/", "//", "**", "<", "==", "and", "or", "not", "for", "if", "else", "module", "pop", "let",
     "neuron", "0", "1", "-1", "1e400", "99999999999999999999", "10 %", "1 ms", "1 mV", "1 step", "true",
-    "W", "E", "N", "normal(0, 1)", "uniform(1 ms, 2 ms)", "h{i}", "\n", "\x00", "\xe9", "\t", " ",
+    "W", "E", "N", "normal(0, 1)", "uniform(1 ms, 2 ms)", "h{i}", "'", "v'", "state", "update {", "I",
+    "threshold", "reset {", "select(v > 1, v, 0)", "with hebb", "model {", "fixed(8, 8)",
+    "\n", "\x00", "\xe9", "\t", " ",
 )  # fmt: skip
 
 
@@ -106,6 +108,11 @@ def test_formatting_mutants_is_idempotent(examples: Path) -> None:
      "let a = " + "9" * 5_000, "module m() { pop a : m() }\npop b : m()", "let a = 9 ** 9 ** 9 ** 9",
      "for i in 0..999999999999 { let a = 1 }", "for i in 0..999999 { }", "for i in 0..9999 { for j in 0..9999 { } }",
      "pop a[99999999] : iaf()", "if 1 > 2 { }" + " else if 1 > 2 { }" * 2_000, "pop h{{i}}[3] : iaf()",
+     "neuron a = model { state v = 0; update { v' = " + "-" * 9_000 + "v }; threshold v > 1 }",
+     "neuron a = model { state v = 0; update { v' = " + "v + " * 4_000 + "v }; threshold v > 1 }",
+     "neuron a = model { state v = 0; update { " + "v' = v;" * 30_000 + " }; threshold v > 1 }",
+     "neuron a = model { " + "state v = 0;" * 30_000 + " }", "neuron a = model {" * 3_000,
+     "neuron a = model { state v = 0; update { v' = v ** 99999999 }; threshold v > 1 }",
      "pop a[20000] : iaf()\na -> a : fixed_prob(p = 1.0, delay = 1 step)"],
 )  # fmt: skip
 def test_hostile_programs_end_in_a_diagnostic(text: str) -> None:

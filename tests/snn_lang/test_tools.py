@@ -9,6 +9,7 @@ import pytest
 from nmc.cli import main
 from nmc.frontends.snn import format_text, read_snn
 from nmc.frontends.snn.lexing import KEYWORDS
+from nmc.frontends.snn.model_lines import DEFINING, PARTS, PLAIN
 
 
 def test_fmt_keeps_comments_and_makes_spaces_even() -> None:
@@ -57,7 +58,7 @@ def test_the_editor_grammar_knows_every_keyword(repo: Path) -> None:
     for pattern in grammar["patterns"]:
         if pattern["name"].startswith(("keyword", "constant.language")):
             words |= set(re.findall(r"[a-z]+", pattern["match"]))
-    assert words >= KEYWORDS
+    assert words >= KEYWORDS | {*DEFINING, *PLAIN, *PARTS, "model"}
 
 
 def test_a_program_of_5000_statements_is_elaborated_whole() -> None:
@@ -74,3 +75,17 @@ def test_the_program_of_the_documentation_is_one(repo: Path) -> None:
     text = (repo / "docs" / "snn.md").read_text(encoding="utf-8").split("```")[1].lstrip("\n")
     assert read_snn(text).name == "two"
     assert format_text(text) == text
+
+
+def test_the_other_blocks_of_the_documentation_are_lawful_lines(repo: Path) -> None:
+    learning, model = (repo / "docs" / "snn.md").read_text(encoding="utf-8").split("```")[3:6:2]
+    read_snn("network doc(dt = 0.1 ms)\npop E[9] : lif(tau = 9 ms, v_threshold = 9 mV)" + learning)
+    read_snn("network doc(dt = 1 ms)" + model)
+    assert format_text(model) == model.lstrip("\n")
+
+
+def test_compile_freezes_learning_only_when_asked(examples: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["compile", str(examples / "balanced.snn"), "--param", "N=50", "--print-pipeline"]
+    assert main(command) == 0 and "freeze-plasticity" not in capsys.readouterr().out
+    assert main([*command, "--freeze-plasticity"]) == 0
+    assert "freeze-plasticity" in capsys.readouterr().out.splitlines()[0]

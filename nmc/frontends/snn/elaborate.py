@@ -18,6 +18,7 @@ from nmc.frontends.snn.connect import (
     connect,
 )  # fmt: skip
 from nmc.frontends.snn.evaluate import Evaluator, truth, whole
+from nmc.frontends.snn.learning import learn
 from nmc.frontends.snn.models import MODEL_ALIASES, MODELS, PARAM_ALIASES, Header, realise
 from nmc.frontends.snn.network import Network, loc_of, relay, result_of
 from nmc.frontends.snn.parse import parse
@@ -25,6 +26,7 @@ from nmc.frontends.snn.problems import Fault, Problems, Silent, did_you_mean
 from nmc.frontends.snn.statements import DECODERS, HEADER, INPUTS, RULES, hint_text, make_header, make_input
 from nmc.frontends.snn.synapses import Job, Limits
 from nmc.frontends.snn.syntax import Pos
+from nmc.frontends.snn.user import define, realise_user
 from nmc.frontends.snn.values import (
     Instance,
     Model,
@@ -43,7 +45,9 @@ from nmc.ir.ops import snn
 _MAX_INSTANCES = 30
 _MAX_IMPORTS = 20
 _MAX_SOURCE = 4 << 20
-_DEFINITIONS = (ast.Let, ast.Neuron, ast.Synapse, ast.Module, ast.Weights, ast.Import, ast.Broken)
+_DEFINITIONS = (
+    ast.Let, ast.Neuron, ast.UserNeuron, ast.Synapse, ast.Module, ast.Weights, ast.Import, ast.Broken,
+)  # fmt: skip
 
 
 class Elaborator:
@@ -147,9 +151,9 @@ class Elaborator:
         raise Silent
 
     def _userneuron(self, node: ast.UserNeuron, scope: Scope) -> None:
-        scope.names[node.name] = Poison()
-        hint = f"models are {', '.join(sorted(MODELS))}"
-        raise Fault("E0381", node.pos, "neuron models of one's own are not supported yet", hint)
+        name = self._eval.name(node.name, scope)
+        made = define(name, node, self._eval, scope, self.network.header)
+        self._define(name, Model(f"model {name}", {}, made), scope, node.pos)
 
     def _import(self, node: ast.Import, scope: Scope) -> None:
         pos = node.path.pos
@@ -197,8 +201,9 @@ class Elaborator:
         name = call.func.text if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) else ""
         if not isinstance(call, ast.Call) or name not in RULES:
             raise Fault("E0371", node.value.pos, f"{name or 'this'} is no synapse", did_you_mean(name, RULES))
-        bind(self._eval, scope, call.arguments, RULES[name], name)
-        self._define(self._eval.name(node.name, scope), SynapseRule(name, node.pos), scope, node.pos)
+        bound = bind(self._eval, scope, call.arguments, RULES[name], name)
+        require_all(bound, RULES[name], call.pos, name)
+        self._define(self._eval.name(node.name, scope), SynapseRule(name, node.pos, bound), scope, node.pos)
 
     def _model(self, node: ast.Expr, scope: Scope) -> Model:
         """Give the model that an expression names, with the arguments it changes."""
@@ -218,9 +223,10 @@ class Elaborator:
             known = [item for item in scope.known() if isinstance(scope.find(item), Model)]
             near = did_you_mean(name, [*MODELS, *known], MODEL_ALIASES)
             raise Fault("E0371", func.pos, f"{name} is no neuron model", near)
-        bound = bind(self._eval, scope, arguments, MODELS[base.kind], base.kind, PARAM_ALIASES)
+        params, aliases = (base.user.params, {}) if base.user else (MODELS[base.kind], PARAM_ALIASES)
+        bound = bind(self._eval, scope, arguments, params, base.kind, aliases)
         changed = {key: (item.value, item.pos) for key, item in bound.items()}
-        return Model(base.kind, base.arguments | changed)
+        return Model(base.kind, base.arguments | changed, base.user)
 
     def _module(self, node: ast.Module, scope: Scope) -> None:
         for parameter in node.parameters:
@@ -318,8 +324,11 @@ class Elaborator:
         shape = self._shape(node.shape, scope, node.pos)
         pop = self._new(node.name, shape, model.kind, node.pos, scope)
         given = {key: Bound(*item) for key, item in model.arguments.items()}
-        require_all(given, MODELS[model.kind], node.value.pos, model.kind)
-        realise(pop, model.kind, given, self.network.header)
+        if model.user is not None:
+            realise_user(pop, model.user, given, self._eval, self.network.header)
+        else:
+            require_all(given, MODELS[model.kind], node.value.pos, model.kind)
+            realise(pop, model.kind, given, self.network.header)
         self._enter(node.name, pop, scope)
         self._hint(pop.name, node.hints, scope)
 
@@ -363,13 +372,12 @@ class Elaborator:
         if target.pop.is_input:
             raise Fault("E0369", node.target.pos, f"{target.pop.name} is an input and takes no projection")
         kind, given = self._connector(node.value, scope)
-        if node.synapse is not None:
-            self._plastic(node.synapse, scope)
+        rule = SynapseRule("static", node.pos) if node.synapse is None else self._rule(node.synapse, scope)
         network = self.network
         network.projections += 1
         short = f"{target.pop.name}/{source.pop.name}"
         repeat = target.pop.counts[short] = target.pop.counts.get(short, 0) + 1
-        plain = source.pop.kind == "constant" and kind == "one_to_one" and not given
+        plain = source.pop.kind == "constant" and (kind, rule.kind) == ("one_to_one", "static") and not given
         if plain and source.whole and target.whole and source.shape == target.shape:
             target.pop.currents.append(source.pop.out)
         else:
@@ -379,7 +387,7 @@ class Elaborator:
                 source, target, spikes, given, network.projections, name, node.pos, loc_of(node.pos),
                 network.header, self._limits,
             )  # fmt: skip
-            made = connect(kind, job)
+            made = learn(rule, connect(kind, job), job)
             if "bias" in given:
                 target.pop.biases.append(bias_of(job, given["bias"], kind))
             target.pop.currents += made
@@ -402,13 +410,11 @@ class Elaborator:
             given["path"] = Bound(found, path.pos)
         return kind, given
 
-    def _plastic(self, name: ast.Name, scope: Scope) -> None:
+    def _rule(self, name: ast.Name, scope: Scope) -> SynapseRule:
         found = self._eval.value(name, scope)
         if not isinstance(found, SynapseRule):
             raise Fault("E0369", name.pos, f"a synapse is needed here, not {kind_name(found)}")
-        if found.kind != "static":
-            hint = "leave out 'with' to compile the network with fixed weights"
-            raise Fault("E0380", name.pos, f"learning ({found.kind}) is not supported yet", hint)
+        return found
 
     # ---- what is read out, and advice
 
@@ -431,9 +437,10 @@ class Elaborator:
                 "E0384", item.pos, "a probe names a population and what to record", "such as hidden.spikes"
             )
         view = self._view(node.base, scope)
-        states = ["spikes"] if view.pop.is_input else ["spikes", "v", "i"]
-        if node.name not in states:
-            near = did_you_mean(node.name, states, {"voltage": "v", "membrane": "v", "spike": "spikes"})
+        if node.name not in view.pop.states:
+            near = did_you_mean(
+                node.name, view.pop.states, {"voltage": "v", "membrane": "v", "spike": "spikes"}
+            )
             raise Fault("E0384", item.pos, f"{view.pop.name} has no {node.name} to record", near)
         if isinstance(item, ast.Index):
             view = self._eval.boxed(view, item, scope)

@@ -15,7 +15,7 @@ _INDENT = "    "
 _BINARY = frozenset({"EQUAL", "MULOP", "POW", "CMP"})
 _TIGHT_AFTER = frozenset({"LPAR", "LSQB", "DOT", "AT", "RANGE"})
 _TIGHT_BEFORE = frozenset({"RPAR", "RSQB", "COMMA", "DOT", "RANGE", "SEMI"})
-_VALUES = frozenset({"NAME", "TEMPLATE", "NUMBER", "STRING", "RPAR", "RSQB", "TRUE", "FALSE"})
+_VALUES = frozenset({"NAME", "TEMPLATE", "PRIMED", "NUMBER", "STRING", "RPAR", "RSQB", "TRUE", "FALSE"})
 
 
 def format_text(text: str, file: str = "<text>") -> str:

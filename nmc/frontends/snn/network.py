@@ -19,6 +19,8 @@ from nmc.ir.module import Module
 from nmc.ir.op import Op, Value
 from nmc.ir.ops import snn
 from nmc.ir.ops.neurons import Neuron
+from nmc.ir.ops.plastic import Plastic
+from nmc.ir.ops.user import User
 from nmc.ir.record import Record
 from nmc.ir.types import Type
 
@@ -50,9 +52,7 @@ def result_of(pop: Population) -> Value:
     if pop.is_input:
         value: Value = pop.out
         return value
-    spiking = "threshold" in pop.fields
-    kind = "spikes" if spiking and pop.fields.get("max_spikes", 1) == 1 else "graded"
-    return Value(pop.name, Type(kind, pop.shape))
+    return Value(pop.name, Type(pop.sends, pop.shape))
 
 
 def build(network: Network, problems: Any) -> Module:
@@ -105,7 +105,8 @@ def _population(pop: Population) -> list[Op]:
     if pop.biases:
         total = reduce(np.add, pop.biases)
         bias = Const(f"{pop.name}.bias", total if total.dtype == np.float32 else total.astype(np.float64))
-    ops.append(Neuron(out=pop.name, loc=loc, current=tuple(currents), bias=bias, **pop.fields))
+    make = User if pop.user else Neuron
+    ops.append(make(out=pop.name, loc=loc, current=tuple(currents), bias=bias, **pop.fields))
     return ops
 
 
@@ -117,7 +118,8 @@ def _ordered(network: Network, problems: Any) -> list[Population]:
     after: dict[int, list[int]] = {index: [] for index in range(len(pops))}
     for index, pop in enumerate(pops):
         for item in pop.currents:
-            if isinstance(item, snn.ProjectionOp) and item.delay == 0 and item.spikes.name in place:
+            here = isinstance(item, snn.ProjectionOp | Plastic) and item.delay == 0
+            if here and item.spikes.name in place:
                 source = place[item.spikes.name]
                 if source not in before[index]:
                     before[index].add(source)

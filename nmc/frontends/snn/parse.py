@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from lark import Lark, Token
 
 _START = ["statement", "expr", "separator"]
-_BLOCKS = (ast.For, ast.If, ast.Module, ast.UserNeuron)
+_BLOCKS = (ast.For, ast.If, ast.Module)
 _NAMED = frozenset({"weights", "param", "let", "neuron", "synapse", "input", "pop", "module"})
 #: Words for tokens in messages.
 _WORDS = {
-    "NAME": "a name", "TEMPLATE": "a name", "NUMBER": "a number", "STRING": "a string", "LPAR": "(", "RPAR": ")",
-    "LSQB": "[", "RSQB": "]", "COMMA": ",", "COLON": ":", "EQUAL": "=", "DOT": ".", "AT": "@", "RANGE": "..",
+    "NAME": "a name", "TEMPLATE": "a name", "PRIMED": "a name", "NUMBER": "a number", "STRING": "a string",
+    "LPAR": "(", "RPAR": ")", "LSQB": "[", "RSQB": "]", "COMMA": ",", "COLON": ":", "EQUAL": "=", "DOT": ".", "AT": "@",
+    "RANGE": "..",
     "$END": "the end of the line", "__ANON_0": "->", "ADDOP": "+", "MULOP": "*", "CMP": "a comparison", "POW": "**",
 }  # fmt: skip
 
@@ -81,14 +82,14 @@ def parse(text: str, file: str, problems: Problems) -> tuple[ast.Statement, ...]
     """
     problems.sources[file] = text.split("\n")
     lines = Splitter(file, problems).split(tokens_of(lark(), text))
-    return _Reader(file, problems).block(lines)
+    return Reader(file, problems).block(lines)
 
 
-class _Reader:
+class Reader:
     """Turns lines into statements."""
 
     def __init__(self, file: str, problems: Problems) -> None:
-        self._file, self._problems = file, problems
+        self.file, self.problems = file, problems
 
     def block(self, lines: Sequence[Line], depth: int = 0) -> tuple[ast.Statement, ...]:
         """Read the lines of one block."""
@@ -108,30 +109,30 @@ class _Reader:
         if len(line.tokens) > 1:
             inner = (self._statement(line, line.tokens[1:], body),)
         elif line.block is None:
-            self._problems.add(
-                Fault("E0363", pos_of(token, self._file), "else needs a block", "else { ... }")
-            )
+            self.problems.add(Fault("E0363", pos_of(token, self.file), "else needs a block", "else { ... }"))
         if done and isinstance(done[-1], ast.If) and (joined := _joined(done[-1], inner)) is not None:
             done[-1] = joined
         elif not (done and isinstance(done[-1], ast.Broken)):
             hint = (
                 f"put it on the line of the }} that closes the if; a chain has {MAX_DEPTH} branches at most"
             )
-            self._problems.add(Fault("E0363", pos_of(token, self._file), "else without an if", hint))
+            self.problems.add(Fault("E0363", pos_of(token, self.file), "else without an if", hint))
 
     def _statement(
         self, line: Line, tokens: Sequence[Token], body: tuple[ast.Statement, ...]
     ) -> ast.Statement:
-        pos = pos_of(tokens[0], self._file)
+        pos = pos_of(tokens[0], self.file)
         broken = ast.Broken(pos, _defined(tokens))
         if line.faulty:
             return broken
+        if tokens[0].type == "NEURON" and line.block is not None:
+            return self._model(tokens, line.block) or broken
         try:
-            node = self._parse(tokens, "statement")
+            node = self.parse(tokens, "statement")
             if isinstance(node, _BLOCKS) != (line.block is not None):
                 raise _block_fault(node, pos)
         except Fault as fault:
-            self._problems.add(fault)
+            self.problems.add(fault)
             return broken
         node = replace(node, pos=pos)
         if isinstance(node, _BLOCKS):
@@ -139,12 +140,28 @@ class _Reader:
         statement: ast.Statement = node
         return statement
 
-    def _parse(self, tokens: Sequence[Token], start: str) -> Any:
+    def _model(self, tokens: Sequence[Token], lines: Sequence[Line]) -> ast.UserNeuron | None:
+        from nmc.frontends.snn.model_lines import read_model
+
+        return read_model(self, tokens, lines)
+
+    def parse(self, tokens: Sequence[Token], start: str, primes: bool = False) -> Any:
+        """Parse a statement or expression; names with a prime only where `primes`.
+
+        Raises
+        ------
+        Fault
+            E0362 or E0363.
+        """
         from lark.exceptions import UnexpectedInput
 
         bad = next((token for token in tokens if token.type in ("BAD", "LBRACE", "RBRACE", "SEMI")), None)
         if bad is not None:
             raise self._bad(bad)
+        prime = next((token for token in tokens if token.type == "PRIMED"), None)
+        if prime is not None and not primes:
+            hint = "a prime marks the next value of a state, in neuron models of one's own"
+            raise Fault("E0362", pos_of(prime, self.file), f"{prime} means nothing here", hint)
         parser = lark().parse_interactive(start=start)
         state = parser.parser_state
         token = tokens[0]
@@ -153,6 +170,7 @@ class _Reader:
                 if token.type in (
                     "NAME",
                     "TEMPLATE",
+                    "PRIMED",
                     "NUMBER",
                     "STRING",
                     "ADDOP",
@@ -161,7 +179,7 @@ class _Reader:
                     "FALSE",
                     "LSQB",
                 ):
-                    token.end_line = self._file  # type: ignore[assignment]
+                    token.end_line = self.file  # type: ignore[assignment]
                 if token.type == "TEMPLATE":
                     state.feed_token(self._template(token))
                 else:
@@ -169,7 +187,7 @@ class _Reader:
             token = _end_token(tokens[-1])
             return state.feed_token(token, True)
         except UnexpectedInput:
-            raise self._unexpected(token, tokens, parser) from None
+            raise self._unexpected(token, tokens if start == "statement" else (), parser) from None
 
     def _template(self, token: Token) -> Token:
         """Replace the text of ``h{i}`` by its pieces and parsed expressions."""
@@ -181,32 +199,32 @@ class _Reader:
             inner = [Token.new_borrow_pos(item.type, item.value, token) for item in lark().lex(inside)]
             if not inner:
                 hint = "write an expression such as {i} between the braces"
-                raise Fault("E0363", pos_of(token, self._file), f"nothing inside the braces of {token}", hint)
-            holes.append(self._parse(inner, "expr"))
-        pos = pos_of(token, self._file)
+                raise Fault("E0363", pos_of(token, self.file), f"nothing inside the braces of {token}", hint)
+            holes.append(self.parse(inner, "expr"))
+        pos = pos_of(token, self.file)
         made = Token.new_borrow_pos("TEMPLATE", str(token), token)
         made.value = ast.Name(pos, str(token), tuple(parts[::2]), tuple(holes))
         return made
 
     def _bad(self, token: Token) -> Fault:
         if token == '"':
-            return Fault("E0362", pos_of(token, self._file), "this string is not closed", 'end it with "')
+            return Fault("E0362", pos_of(token, self.file), "this string is not closed", 'end it with "')
         shown = str(token) if token.isprintable() else f"U+{ord(token[0]):04X}"
         return Fault(
-            "E0362", pos_of(token, self._file), f"{shown} means nothing here", "comments start with #"
+            "E0362", pos_of(token, self.file), f"{shown} means nothing here", "comments start with #"
         )
 
     def _unexpected(self, token: Token, tokens: Sequence[Token], parser: Any) -> Fault:
         accepted = parser.accepts()
-        pos = pos_of(token, self._file)
-        if token is tokens[0] and token.type == "NAME":
+        pos = pos_of(token, self.file)
+        if tokens and token is tokens[0] and token.type == "NAME":
             near = did_you_mean(str(token), STARTERS)
             return Fault("E0363", pos, f"{token} begins no statement", near)
         if len(tokens) > 1 and token is tokens[1] and tokens[0].type == "NAME":
             word = tokens[0]
             near = did_you_mean(str(word), STARTERS)
             message = f"{word} begins no statement"
-            return Fault("E0363", pos_of(word, self._file), message, near)
+            return Fault("E0363", pos_of(word, self.file), message, near)
         found = "the line ends here" if token.type == "$END" else f"unexpected {token}"
         names = sorted(
             {_WORDS.get(name, name.lower()) for name in accepted if name not in ("BAD", "NEWLINE")}
@@ -261,5 +279,5 @@ def parse_value(text: str, file: str) -> ast.Expr:
     tokens = list(tokens_of(lark(), text))
     if not tokens or len(tokens) > 100:
         raise Fault("E0363", ast.Pos(0, 0, 1, file), "a value is needed here")
-    found: ast.Expr = _Reader(file, Problems())._parse(tokens, "expr")
+    found: ast.Expr = Reader(file, Problems()).parse(tokens, "expr")
     return found

@@ -30,10 +30,22 @@ INPUTS: dict[str, tuple[Param, ...]] = {
     "raster": (Param("file", kind="text"),),
 }  # fmt: skip
 _LEVEL = (PLAIN, VOLT)
+
+
+def _tau(name: str) -> Param:
+    return Param(name, (TIME,), required=True, positive=True)
+
+
+def _amplitude(name: str) -> Param:
+    return Param(name, _LEVEL, required=True, least=0)
+
+
+#: How synapses learn; the names are PyNN's.
 RULES: dict[str, tuple[Param, ...]] = {
     "stdp": (
-        Param("tau_plus", (TIME,)), Param("tau_minus", (TIME,)), Param("a_plus", _LEVEL), Param("a_minus", _LEVEL),
-        Param("w_min", _LEVEL), Param("w_max", _LEVEL),
+        _tau("tau_plus"), _tau("tau_minus"), _amplitude("a_plus"), _amplitude("a_minus"),
+        Param("w_max", _LEVEL, required=True), Param("w_min", _LEVEL),
+        Param("pairing", kind="word", choices=("all", "nearest")),
     ),
     "static": (),
 }  # fmt: skip

@@ -275,11 +275,28 @@ class Module(Node):
 
 
 @dataclass(frozen=True)
-class UserNeuron(Node):
-    """``neuron name { ... }``: a model of one's own."""
+class Entry(Node):
+    """One line of a neuron model: ``word name = value`` (of an assignment, `word` is empty), or ``word value``."""
 
+    word: str
     name: str
-    body: tuple[Statement, ...] = ()
+    value: Expr
+
+
+@dataclass(frozen=True)
+class Part(Node):
+    """``update { ... }`` or ``reset { ... }`` of a neuron model."""
+
+    word: str
+    body: tuple[Entry, ...]
+
+
+@dataclass(frozen=True)
+class UserNeuron(Node):
+    """``neuron name = model { ... }``: a model of one's own."""
+
+    name: Name
+    body: tuple[Entry | Part, ...]
 
 
 @dataclass(frozen=True)

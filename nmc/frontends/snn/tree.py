@@ -82,9 +82,6 @@ class Builder(Transformer[Token, Any]):
     def module_head(self, name: Token, arguments: Any) -> ast.Module:  # noqa: D102
         return ast.Module(_pos(name), str(name), arguments or ())
 
-    def neuron_head(self, name: Token) -> ast.UserNeuron:  # noqa: D102
-        return ast.UserNeuron(_pos(name), str(name))
-
     def shape(self, *items: ast.Expr) -> tuple[ast.Expr, ...]:  # noqa: D102
         return items
 

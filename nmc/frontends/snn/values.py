@@ -68,19 +68,58 @@ class WeightsFile:
 
 
 @dataclass(frozen=True)
+class UserModel:
+    """``neuron name = model { ... }``, the scope in which it was written, and what may be changed in it.
+
+    Parameters
+    ----------
+    name : str
+        Its name.
+    node : UserNeuron
+        Its lines.
+    scope : Scope
+        Names that its lines may use.
+    params : tuple of Param
+        Arguments that a use may give.
+    defaults : mapping of str to (value, Pos)
+        Values of the arguments that are not given.
+    dims : mapping of str to Dim
+        Units of the states; the first one is the membrane.
+    """
+
+    name: str
+    node: ast.UserNeuron
+    scope: Scope = field(compare=False)
+    params: tuple[Any, ...]
+    defaults: dict[str, tuple[Any, Pos]] = field(compare=False)
+    dims: dict[str, Dim] = field(compare=False)
+
+
+@dataclass(frozen=True)
 class Model:
-    """A neuron model with the arguments given so far."""
+    """A neuron model with the arguments given so far; `user` is what a model of one's own says."""
 
     kind: str
     arguments: dict[str, tuple[Any, Pos]] = field(compare=False)
+    user: UserModel | None = None
 
 
 @dataclass(frozen=True)
 class SynapseRule:
-    """``synapse name = rule(...)``: a plasticity rule, which is refused where it is used."""
+    """``synapse name = rule(...)``: how synapses learn, with its arguments."""
 
     kind: str
     pos: Pos
+    arguments: dict[str, Any] = field(default_factory=dict, compare=False)
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """A name in a neuron model that stands for a number, or truth value, of each neuron and step."""
+
+    operand: str
+    dim: Dim
+    truth: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,6 +170,25 @@ class Population:
     currents: list[Any] = field(default_factory=list)
     biases: list[Array] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
+    user: bool = False
+
+    @property
+    def sends(self) -> str:
+        """Kind of what the population sends: spikes, or graded events or potentials."""
+        one = "threshold" in self.fields and self.fields.get("max_spikes", 1) == 1
+        return "spikes" if one or (self.user and "shows" not in self.fields) else "graded"
+
+    @property
+    def fires(self) -> bool:
+        """Whether it sends spikes, one or several a step."""
+        return "threshold" in self.fields or (self.user and "shows" not in self.fields)
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """What can be recorded of it."""
+        if self.is_input:
+            return ("spikes",)
+        return ("spikes", *self.fields["states"]) if self.user else ("spikes", "v", "i")
 
     @property
     def size(self) -> int:
@@ -185,7 +243,7 @@ class Instance:
 
 Value: TypeAlias = (
     Quantity | Random | bool | str | list[Any] | range | Poison | WeightsFile | Model | SynapseRule | ModuleDef
-    | View | Instance
+    | View | Instance | Symbol
 )  # fmt: skip
 
 
@@ -204,7 +262,7 @@ def kind_name(value: Any) -> str:
     names: dict[type, str] = {
         bool: "a truth value", str: "a string", list: "a list", range: "a range", Random: "a distribution",
         WeightsFile: "a weights file", Model: "a neuron model", SynapseRule: "a synapse", View: "a population",
-        ModuleDef: "a module", Instance: "an instance of a module",
+        ModuleDef: "a module", Instance: "an instance of a module", Symbol: "a state or input of a neuron model",
     }  # fmt: skip
     return names.get(type(value), "nothing")
 
