@@ -422,6 +422,31 @@ class MaxPool(StatefulOp, name="snn.max_pool"):
 
 
 @dataclass(frozen=True, kw_only=True)
+class AnyOf(ExactOp, name="snn.any"):
+    """A population without memory: a spike in each step in which anything arrives; weights are positive.
+
+    %pool1 = snn.any(%pool1.window) {levels=8} : spikes<8x14x14>
+
+    A train of ``snn.phased`` has no gap from the opening of its window on: of several with one window the union is as
+    long as the longest, which makes it the maximum of their counts. `levels` is the largest.
+    """
+
+    levels: int
+
+    def infer(self) -> Type:
+        """Spikes."""
+        return Type("spikes", self.shape)
+
+    def step(self, state: State, t: int, *currents: Array) -> Array:
+        """Fire where something arrives."""
+        return (self._arrived(currents) > 0).view(np.uint8)
+
+    def eligible(self, state: State, t: int) -> Array:
+        """Never: it has no memory."""
+        return np.zeros(1, bool)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Readout(ExactOp, name="snn.readout"):
     """Read-out of an exact network: v = offset + the sum of all that came in; never fires, the bias enters once.
 

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from nmc.cli.compile import compile_options
 from nmc.cli.console import Console
 from nmc.cli.errors import print_diagnostics
-from nmc.cli.files import open_module, read_params, readable
+from nmc.cli.files import open_module, readable
+from nmc.cli.sizes import Sizes, sizes
 from nmc.cli.tables import table
 from nmc.ir.diagnostics import Diagnostic, DoesNotFit, NmcError
 
 if TYPE_CHECKING:
+    from nmc.driver import CompileOptions
     from nmc.ir.module import Module
     from nmc.passes.base import Pass
 
 #: Uniform samples that stand for calibration data where none are given; a fixed seed, so that answers last.
 _GUESSED, _SEED = 32, 0
+#: Elements of all of them together, at most.
+_GUESSED_ELEMENTS = 1 << 19
 _GUESS_NOTE = (
     "no --calib: thresholds were guessed from uniform random samples; the answer may differ with your data"
 )
@@ -33,6 +39,7 @@ class _Checked:
     problems: list[Diagnostic] = field(default_factory=list)
     convertible: bool = True
     fits: bool | None = None
+    sizes: Sizes = field(default_factory=Sizes)
 
     @property
     def exit_code(self) -> int:
@@ -44,16 +51,17 @@ def check_verb(args: argparse.Namespace, console: Console) -> int:
     """Import, convert, legalise and partition; say what stands in the way, layer by layer."""
     options = compile_options(args)
     path = readable(args.model)
-    from nmc.driver import pipeline_for
-
     guessed = args.calib is None
-    found = _try(str(path), pipeline_for(options), guessed, read_params(args.param))
+    found = _try(str(path), guessed, options)
+    if found.convertible:
+        found.sizes = sizes(found.modules, args.target)
     rows = layer_rows(found.modules, found.problems, "refused" if found.fits is None else "does not fit")
     facts = {
         "convertible": found.convertible,
         "fits": found.fits,
         "target": args.target,
         "calibration": "guessed" if guessed else str(args.calib),
+        **found.sizes.facts,
         "diagnostics": [item.to_json() for item in found.problems],
         "layers": rows,
     }
@@ -64,20 +72,19 @@ def check_verb(args: argparse.Namespace, console: Console) -> int:
     return found.exit_code
 
 
-def _try(path: str, passes: Sequence[Pass], guessed: bool, params: Mapping[str, str]) -> _Checked:
+def _try(path: str, guessed: bool, options: CompileOptions) -> _Checked:
     """Run the pipeline pass by pass up to the partition; stop at the first that refuses."""
+    from nmc.driver import pipeline_for
     from nmc.passes.manager import run_pipeline
 
     checked = _Checked()
     try:
-        checked.modules.append(open_module(path, params))
-        for item in passes:
+        checked.modules.append(open_module(path, dict(options.params), options.read))
+        for item in pipeline_for(options, checked.modules[0]):
             module = checked.modules[-1]
             if "mapped" in item.takes and "ann" not in item.takes:
                 break
-            if module.level == "snn" and tuple(item.takes) == ("ann",):
-                continue  # the network came as a spiking one
-            ready = _with_samples(item, module) if guessed else item
+            ready = _with_samples(item, module) if guessed and "ann" in item.takes else item
             checked.modules.append(run_pipeline(module, [ready]).module)
     except DoesNotFit as error:
         checked.fits = False
@@ -98,12 +105,15 @@ def _with_samples(item: Pass, module: Module) -> Pass:
 
     from nmc.ir.ops import ann
     from nmc.passes.quantize.calibrate import Calibrate
+    from nmc.passes.quantize.quantize import Quantize
 
     inputs = module.of_type(ann.Input)
-    if not isinstance(item, Calibrate) or item.data or len(inputs) != 1:
+    if not isinstance(item, Calibrate | Quantize) or item.data or len(inputs) != 1:
         return item
-    shape = (_GUESSED, *inputs[0].shape)
-    samples = np.random.default_rng(_SEED).random(shape, np.float32)
+    if isinstance(item, Quantize):  # what is lost on guessed samples tells nothing
+        return replace(item, certify=False, bias_correction=False)
+    count = max(1, min(_GUESSED, _GUESSED_ELEMENTS // prod(inputs[0].shape)))
+    samples = np.random.default_rng(_SEED).random((count, *inputs[0].shape), np.float32)
     return replace(item, samples=samples)
 
 
@@ -169,7 +179,16 @@ def _populations(module: Module) -> dict[str, tuple[int, int]]:
     boxes: dict[str, int] = {}
     for part in module.of_type(Neurons):
         boxes[part.of.name] = boxes.get(part.of.name, 0) + 1
-    return {op.out: (op.result.type.size, boxes.get(op.out, 0)) for op in module.of_type(StatefulOp)}
+    found = {op.out: (op.result.type.size, boxes.get(op.out, 0)) for op in module.of_type(StatefulOp)}
+    whole: dict[str, tuple[int, int]] = {}
+    for name, (
+        neurons,
+        parts,
+    ) in found.items():  # split-concat numbers the parts of a layer: name.0, name.1, ...
+        layer = re.sub(r"(\.\d+)+$", "", name)
+        have = whole.get(layer, (0, 0))
+        whole[layer] = have[0] + neurons, have[1] + parts
+    return {**whole, **found}
 
 
 def _text(found: _Checked, rows: Sequence[dict[str, Any]], target: str) -> str:
@@ -178,6 +197,8 @@ def _text(found: _Checked, rows: Sequence[dict[str, Any]], target: str) -> str:
     else:
         verdict = f"converts and fits {target}" if found.fits else f"converts, but does not fit {target}"
     name = found.modules[0].name if found.modules else "the network"
+    told = found.sizes.text
+    verdict += f" ({told})" if told else ""
     cells = [tuple(row.values()) for row in rows]
     body = table(("layer", "op", "neurons", "status", "reason"), cells) if cells else ""
     return f"{body}\n\n{name} {verdict}" if body else f"{name} {verdict}"

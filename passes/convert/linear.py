@@ -18,14 +18,19 @@ from numpy.typing import NDArray
 from nmc.ir.op import Op, Value
 from nmc.ir.ops import ann
 from nmc.ir.ops.ann_layers import Take
+from nmc.passes.convert.compose import border_is_empty, composite, permutation, ungrouped
 
 Array = NDArray[Any]
 Ints = tuple[int, ...]
 
 #: Ops that only bring elements to other places (or to several).
 MOVING = (ann.Reshape, ann.Transpose, ann.Pad, Take)
+#: Those that bring no zeros in.
+SHUFFLING = (ann.Reshape, ann.Transpose, Take)
 #: A chain is turned into a plain matrix when that has at most this many elements.
 MAX_MATRIX = 1 << 24
+#: Layers behind each other become one convolution when its kernel has at most this many elements.
+MAX_KERNEL = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -126,18 +131,50 @@ def _structured(term: Term) -> ConvMap | ScaleMap | None:
     done: ConvMap | ScaleMap | None = ScaleMap(term.source.scale)
     shape = term.source.spikes.shape
     border: Ints | None = None
-    for op in term.chain:
+    chain = list(term.chain)
+    while chain:
+        op = chain.pop(0)
         if isinstance(op, ann.Pad):
-            border = _joined(border, op.pad) if isinstance(done, ScaleMap) else None
+            border = _joined(border, op.pad)
             if border is None:
                 return None
             continue
-        if border is not None and not isinstance(op, ann.Conv | ann.AvgPool | ann.SumPool):
+        if isinstance(op, SHUFFLING):
+            moving: list[Op] = [op]
+            while chain and isinstance(chain[0], SHUFFLING):
+                moving.append(chain.pop(0))
+            done = _shuffled(done, moving, shape) if border is None else None
+            if done is None:
+                return None
+            continue
+        if border is not None and not _takes_border(done, op):
             done, border = _bordered(done, border, shape), None
         done, border = _absorb(done, op, border, shape), None
         if done is None:
             return None
     return done if border is None else _bordered(done, border, shape)
+
+
+def _takes_border(done: ConvMap | ScaleMap | None, op: Op) -> bool:
+    """Whether an op can be folded together with the border in front of it."""
+    pools = ann.AvgPool | ann.SumPool
+    return isinstance(op, ann.Conv) or (isinstance(op, pools) and isinstance(done, ScaleMap))
+
+
+def _shuffled(done: ConvMap | ScaleMap | None, moving: list[Op], shape: Ints) -> ConvMap | None:
+    """Channels in another order (as in ShuffleNet): a kernel of one element that fetches each."""
+    factor = _channel_factor(done.weight, shape) if isinstance(done, ScaleMap) else None
+    if factor is None:
+        return None
+    places: Array = np.arange(prod(shape)).reshape(1, *shape)
+    for op in moving:
+        places = op.run(places)
+    source = permutation(places, shape)
+    if source is None or len(source) * len(factor) > MAX_KERNEL:
+        return None
+    ones = (1,) * (len(shape) - 1)
+    fetched: Array = np.eye(len(factor))[source] * factor
+    return ConvMap(fetched.reshape(*fetched.shape, *ones), ones, (0,) * (2 * len(ones)), 1)
 
 
 def _joined(first: Ints | None, second: Ints) -> Ints | None:
@@ -157,9 +194,15 @@ def _absorb(
         weight = _dilated(np.asarray(op.weight.array(), np.float64), op.dilation)
         if isinstance(done, ScaleMap):
             return _conv_of_scale(done, weight, op, border or (0,) * (2 * len(shape)), shape)
-        return _conv_of_pool(done, weight, op, shape[1:]) if done is not None else None
-    if isinstance(op, ann.AvgPool | ann.SumPool) and isinstance(done, ScaleMap):
-        return _pool_of_scale(done, op, border or (0,) * (2 * len(shape)), shape)
+        return _conv_of_conv(done, weight, op, border, shape[1:]) if done is not None else None
+    if isinstance(op, ann.AvgPool | ann.SumPool):
+        if isinstance(done, ScaleMap):
+            return _pool_of_scale(done, op, border or (0,) * (2 * len(shape)), shape)
+        window = _window(op)
+        if done is None or window is None:
+            return None
+        weight = np.broadcast_to(window, (len(done.weight), *window.shape[1:]))
+        return _behind(done, weight, (op.stride, op.pad, len(weight)), shape[1:])
     return None
 
 
@@ -191,15 +234,28 @@ def _channel_factor(scale: Array, shape: Ints) -> Array | None:
 
 def _bordered(done: ConvMap | ScaleMap | None, border: Ints, shape: Ints) -> ConvMap | None:
     """A border that no convolution follows: a kernel of one element that puts each channel in its place."""
+    rank, ones = len(shape), (1,) * (len(shape) - 1)
+    pads = (*border[1:rank], *border[rank + 1 :])
+    if (border[0] or border[rank]) and not _room(done, border[0] + border[rank], shape[0]):
+        return None
+    if isinstance(done, ConvMap) and not any(pads):
+        whole = ungrouped(done.weight, done.groups)
+        placed = _placed(np.ones(len(whole)), border)
+        return replace(done, weight=np.tensordot(placed, whole, axes=1), groups=1)
     factor = _channel_factor(done.weight, shape) if isinstance(done, ScaleMap) else None
     if factor is None:
         return None
-    rank, ones = len(shape), (1,) * (len(shape) - 1)
-    pads = (*border[1:rank], *border[rank + 1 :])
     if not border[0] and not border[rank]:
         return ConvMap(factor.reshape(-1, 1, *ones), ones, pads, shape[0])
     placed = _placed(factor, border)
     return ConvMap(placed.reshape(*placed.shape, *ones), ones, pads, 1)
+
+
+def _room(done: ConvMap | ScaleMap | None, more: int, channels: int) -> bool:
+    """Whether a kernel that brings `channels` to their places among `more` others is not too large."""
+    if isinstance(done, ConvMap):
+        return (len(done.weight) + more) * channels * prod(done.weight.shape[2:]) <= MAX_KERNEL
+    return (channels + more) * channels <= MAX_KERNEL
 
 
 def _placed(factor: Array, border: Ints) -> Array:
@@ -217,18 +273,8 @@ def _conv_of_scale(done: ScaleMap, weight: Array, op: ann.Conv, border: Ints, sh
     if factor is None or pads is None:
         return None
     if border[0] or border[rank]:
-        weight, groups = _part_of_inputs(_ungrouped(weight, groups), border[0], shape[0]), 1
+        weight, groups = _part_of_inputs(ungrouped(weight, groups), border[0], shape[0]), 1
     return ConvMap(_scale_inputs(weight, factor, groups), op.stride, pads, groups)
-
-
-def _ungrouped(weight: Array, groups: int) -> Array:
-    """Write the zeros of a grouped kernel out."""
-    rows, columns = weight.shape[0] // groups, weight.shape[1]
-    full = np.zeros((weight.shape[0], columns * groups, *weight.shape[2:]))
-    for group in range(groups):
-        own = slice(group * rows, (group + 1) * rows)
-        full[own, group * columns : (group + 1) * columns] = weight[own]
-    return full
 
 
 def _part_of_inputs(weight: Array, before: int, channels: int) -> Array:
@@ -251,41 +297,55 @@ def _pool_of_scale(
     done: ScaleMap, op: ann.AvgPool | ann.SumPool, border: Ints, shape: Ints
 ) -> ConvMap | None:
     rank = len(shape)
-    divisors = np.maximum(op.divisors(), 1) if isinstance(op, ann.AvgPool) else np.ones(1)
-    factor = _channel_factor(done.weight, shape)
+    factor, window = _channel_factor(done.weight, shape), _window(op)
     pads = _joined((*border[1:rank], *border[rank + 1 :]), op.pad)
-    if factor is None or pads is None or (divisors != divisors.flat[0]).any():
+    if factor is None or pads is None or window is None:
         return None
-    window = _dilated(np.full((1, 1, *op.kernel), 1.0 / float(divisors.flat[0])), op.dilation)
     if not border[0] and not border[rank]:
         return ConvMap(window * factor.reshape(-1, *[1] * rank), op.stride, pads, shape[0])
     placed = _placed(factor, border)
     return ConvMap(window * placed.reshape(*placed.shape, *[1] * (rank - 1)), op.stride, pads, 1)
 
 
-def _conv_of_pool(done: ConvMap, weight: Array, op: ann.Conv, space: Ints) -> ConvMap | None:
-    """Fold a non-overlapping, unpadded pooling (or a kernel of one element) into the kernel that follows it."""
-    kernel = done.weight.shape[2:]
-    flat = done.weight.reshape(*done.weight.shape[:2], -1)
-    uniform = bool((flat == flat[:, :, :1]).all())
-    if not uniform or kernel != done.stride or any(done.pad):
+def _conv_of_conv(
+    done: ConvMap, weight: Array, op: ann.Conv, border: Ints | None, space: Ints
+) -> ConvMap | None:
+    """A convolution behind another, perhaps of a part of the channels that it reads."""
+    rank, channels = len(space) + 1, len(done.weight)
+    if border is None:
+        return _behind(done, weight, (op.stride, op.pad, op.groups), space)
+    pads = _joined((*border[1:rank], *border[rank + 1 :]), op.pad)
+    if pads is None:
         return None
-    covered = all(extent % step == 0 for extent, step in zip(space, done.stride, strict=True))
-    if any(op.pad) and not covered:
-        return None  # the border would fall on elements that the pooling drops
-    spread, groups = _through(weight, op.groups, flat[:, :, 0], done.groups)
-    for axis, step in enumerate(done.stride):
-        spread = np.repeat(spread, step, axis=2 + axis)
-    stride = tuple(a * b for a, b in zip(op.stride, done.stride, strict=True))
-    pad = tuple(a * b for a, b in zip(op.pad, done.stride * 2, strict=True))
-    return ConvMap(spread, stride, pad, groups)
+    if not border[0] and not border[rank]:
+        return _behind(done, weight, (op.stride, pads, op.groups), space)
+    part = _part_of_inputs(ungrouped(weight, op.groups), border[0], channels)
+    return _behind(done, part, (op.stride, pads, 1), space)
 
 
-def _through(weight: Array, groups: int, mix: Array, mix_groups: int) -> tuple[Array, int]:
-    """A kernel behind a mixture of channels (C, C_in / mix_groups): the kernel for C_in channels and its groups."""
-    if mix_groups == len(mix) and mix.shape[1] == 1:
-        return _scale_inputs(weight, mix[:, 0], groups), groups
-    return np.einsum("oi...,ic->oc...", _ungrouped(weight, groups), _ungrouped(mix, mix_groups)), 1
+def _behind(done: ConvMap, weight: Array, geometry: tuple[Ints, Ints, int], space: Ints) -> ConvMap | None:
+    """A kernel of (stride, pad, groups) behind a convolution as one; None where borders differ or it is too large."""
+    own_stride, own_pad, groups = geometry
+    kernel = done.weight.shape[2:]
+    if not border_is_empty(kernel, done.stride, done.pad, space, own_pad):
+        return None
+    reach = [n + (k - 1) * s for n, k, s in zip(kernel, weight.shape[2:], done.stride, strict=True)]
+    alone = groups == len(weight) == len(done.weight)
+    inputs = done.weight.shape[1] * (1 if alone else done.groups)
+    if len(weight) * inputs * prod(reach) > MAX_KERNEL:
+        return None
+    made, groups = composite(done.weight, done.stride, done.groups, weight, groups)
+    stride = tuple(a * b for a, b in zip(own_stride, done.stride, strict=True))
+    pad = tuple(a * b + c for a, b, c in zip(own_pad, done.stride * 2, done.pad, strict=True))
+    return ConvMap(made, stride, pad, groups)
+
+
+def _window(op: ann.AvgPool | ann.SumPool) -> Array | None:
+    """Kernel (1, 1, *reach) of a pooling; None where its windows divide by different numbers."""
+    divisors = np.maximum(op.divisors(), 1) if isinstance(op, ann.AvgPool) else np.ones(1)
+    if (divisors != divisors.flat[0]).any():
+        return None
+    return _dilated(np.full((1, 1, *op.kernel), 1.0 / float(divisors.flat[0])), op.dilation)
 
 
 def _dilated(weight: Array, dilation: Ints) -> Array:

@@ -27,10 +27,11 @@ class SpikeCode(Pass, name="spike-code", takes="snn"):
     """Choose the events that carry the counts of an exact integer network; every count and output stays the same.
 
     ``stbif`` sends signed spikes, ``graded`` changes of the count, ``phased-if`` plain spikes (each population waits
-    until its sources have finished), ``bit-serial`` binary digits, the highest first (projections get the delays that
-    bring all lowest digits together). The input enters at once (``burst``), evenly over `over` steps with the biases
-    of ``stbif`` (``spread``), wholly in each of `over` steps (``const``: thresholds of what it reaches grow as much)
-    or as plain spikes (``count``). `over` is by default the largest number of levels, for ``count`` the largest input.
+    until its sources have finished; a maximum becomes the union of its spike trains), ``bit-serial`` binary digits,
+    the highest first (projections get the delays that bring all lowest digits together). The input enters at once
+    (``burst``), evenly over `over` steps with the biases of ``stbif`` (``spread``), wholly in each of `over` steps
+    (``const``: thresholds of what it reaches grow as much) or as plain spikes (``count``). `over` is by default the
+    largest number of levels, for ``count`` the largest input.
     The attribute `steps` becomes the number of steps after which the answer is there, whatever the data.
 
         before: %2 = snn.graded(%2.x, @theta, @offset) {levels=8} : graded<8x14x14>
@@ -135,6 +136,8 @@ class _Coding:
         """Rewrite one op."""
         if isinstance(op, snn.Input):
             self._input(op)
+        elif isinstance(op, exact.MaxPool) and self.options.code == "phased-if":
+            self._maximum(op)
         elif isinstance(op, snn.ProjectionOp | exact.MaxPool):
             self._passing(op)
         elif isinstance(op, exact.Graded | exact.Readout):
@@ -166,6 +169,25 @@ class _Coding:
         else:
             made = replace(op, spikes=value)
         self._emit(made, self.last[value.name] + delay, self.factor[value.name])
+
+    def _maximum(self, op: exact.MaxPool) -> None:
+        """A maximum of counts: of trains without gaps that begin together it is their union, step by step."""
+        source = next(item for item in self.ops if item.out == op.events.name)
+        if not isinstance(source, exact.Phased | exact.AnyOf):
+            if self.options.schedule == "count":
+                told = "take the maximum of inputs that are sent as spikes"
+                self.problems.append(_cannot(self.options.code, told, op))
+            self._passing(op)
+            return
+        channels = op.events.shape[0]
+        weight = Const(f"{op.out}.ones", np.ones((channels, 1, *op.kernel), np.int8))
+        window = snn.Conv(
+            out=fresh_name(f"{op.out}.window", {*self.module.producers, *self.values}), spikes=source.result,
+            weight=weight, stride=op.stride, pad=op.pad, dilation=op.dilation, groups=channels, loc=self._loc(op),
+        )  # fmt: skip
+        self._emit(window, self.last[source.out], 1)
+        union = exact.AnyOf(out=op.out, current=(window.result,), levels=source.levels, loc=self._loc(op))
+        self._emit(union, self.last[source.out], 1)
 
     def _population(self, op: exact.Graded | exact.Readout) -> None:
         current = op.current

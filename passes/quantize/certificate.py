@@ -22,7 +22,12 @@ _SAMPLES = 256
 
 
 def certificate(
-    told: Mapping[str, Any], layers: list[Layer], before: Module, after: Module, inputs: Mapping[str, Array]
+    told: Mapping[str, Any],
+    layers: list[Layer],
+    before: Module,
+    after: Module,
+    inputs: Mapping[str, Array],
+    relays: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Give the certificate.
 
@@ -36,6 +41,8 @@ def certificate(
         The trained and the integer network.
     inputs : mapping of str to (N, *shape) array
         Calibration data; without them nothing is measured.
+    relays : mapping
+        What is known of populations of means that stand for no layer.
 
     Returns
     -------
@@ -47,7 +54,8 @@ def certificate(
     """
     measured = measure(layers, before, after, inputs) if inputs else {}
     rows = {layer.name: {**_proved(layer), **measured.get(layer.name, {})} for layer in layers}
-    return {**told, "steps_bound": steps_bound(after), "layers": rows}
+    found = {**told, "steps_bound": steps_bound(after), "layers": rows}
+    return {**found, "relays": dict(relays)} if relays else found
 
 
 def _proved(layer: Layer) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +18,7 @@ from nmc.passes.convert.expr import LINEAR, Expr, concatenated, followed, relu_s
 from nmc.passes.convert.linear import MOVING, ConvMap, DenseMap, LinearMap, Source, Term, realisable, realise
 from nmc.passes.convert.refusals import NEVER, refusal
 from nmc.passes.graph import fresh_name
+from nmc.passes.quantize import relay
 from nmc.passes.quantize.scales import Form, Scaled, per_channel, scale_population, scale_readout
 
 Ints = tuple[int, ...]
@@ -62,8 +65,8 @@ class Settings:
 
     Parameters
     ----------
-    form : callable
-        The form of integers of the population of a name.
+    form, readout : callable
+        The form of integers of the population, or readout, of a name.
     levels, input_levels : int
         Largest counts of relus without their own and of inputs.
     name : str
@@ -71,6 +74,7 @@ class Settings:
     """
 
     form: Callable[[str], Form]
+    readout: Callable[[str], Form]
     levels: int
     input_levels: int
     name: str = "quantize"
@@ -89,6 +93,7 @@ class Lowering:
     taken: set[str]
     corrector: Corrector | None = None
     observe: Callable[[Op], None] | None = None
+    collect: Callable[[list[snn.ProjectionOp], int], Array] | None = None
     ops: list[Op] = field(default_factory=list)
     layers: list[Layer] = field(default_factory=list)
     problems: list[Diagnostic] = field(default_factory=list)
@@ -96,6 +101,8 @@ class Lowering:
     reach: dict[str, tuple[int, int]] = field(default_factory=dict)
     signed: set[str] = field(default_factory=set)
     made: set[str] = field(default_factory=set)
+    means: dict[tuple[Any, ...], tuple[Value, Array]] = field(default_factory=dict)
+    relays: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def convert(self, op: Op) -> None:
         """Convert one op; ops that depend on a refused one are passed over."""
@@ -179,15 +186,63 @@ class Lowering:
     def _linear(self, op: Op) -> None:
         expr = self.exprs[op.operands[0].name]
         longer = tuple(followed(term, op) for term in expr.terms)
+        if not isinstance(op, MOVING):
+            longer = tuple(self._relayed(term, op) for term in longer)
         wrong = [] if isinstance(op, MOVING) else [term for term in longer if not realisable(term)]
         if self._unrealisable(wrong, op):
             return
         self._keep(op, Expr(longer, op.run(expr.const), (*expr.locs, op.loc)))
 
+    def _relayed(self, term: Term, op: Op) -> Term:
+        """A chain that no projection carries, behind a population of the means that it begins with, if it does."""
+        source, high = term.source, self.reach[term.source.spikes.name][1]
+        mean = None if realisable(term) else relay.mean_of(term.chain, self.settings.form(op.out).w_max)
+        rank = len(source.spikes.shape)
+        whole = source.scale.shape in ((1,) * rank, (source.spikes.shape[0], *[1] * (rank - 1)))
+        if mean is None or not whole or self.reach[source.spikes.name][0] < 0:
+            return term
+        key = (source.spikes.name, *mean.key)
+        if key not in self.means:
+            found = self._means(mean, source.spikes, high, op)
+            if found is None:
+                return term
+            self.means[key] = found
+        spikes, theta = self.means[key]
+        self.reach[spikes.name] = (0, self._most(high))
+        return relay.behind(mean, spikes, source.scale, theta, term.chain)
+
+    def _most(self, high: int) -> int:
+        """Levels of a population of means: those of what it averages, but of an input those of populations."""
+        return min(high, self.settings.levels) if high > self.settings.levels else high
+
+    def _means(self, mean: relay.Mean, source: Value, high: int, op: Op) -> tuple[Value, Array] | None:
+        """Make a population of means; its thresholds follow the sums on the calibration data."""
+        form, name = self.settings.form(op.out), self._name(mean.pool.out)
+        wires = relay.wires(
+            mean, source, (fresh_name(f"{name}.from.{source.name}", self.taken), f"{name}.border"), op
+        )
+        for item in wires:
+            self._emit(item)
+        levels, wide = self._most(high), high * int((mean.weights * prod(mean.pool.kernel)).max())
+        sums = self.collect(wires, wide) if self.collect else None
+        theta = relay.threshold(mean, sums, levels, form)
+        made = relay.proved(relay.population(name, mean, wires, theta, levels, op), mean, high)
+        limit = 2 ** (form.accumulator - 1) - 1
+        if made.bound > limit:
+            held = f"accumulators of {form.accumulator} bits hold {limit:,}"
+            message = f"sums of its windows may reach {made.bound:,}, {held}"
+            self._problem("E0606", message, op, "use fewer levels or smaller windows")
+            return None
+        self.relays[made.out] = {
+            "of": source.name, "window": mean.pool.kernel, "levels": levels, "whole": mean.whole, "bound": made.bound,
+            "theta": (int(theta.min()), int(theta.max())),
+        }  # fmt: skip
+        return self._emit(made), theta
+
     def _unrealisable(self, terms: list[Term], op: Op) -> bool:
         for term in terms:
             chain = " -> ".join(item.name for item in term.chain) or "a population"
-            hint = "put a ReLU between them, or use non-overlapping average pooling"
+            hint = "put a ReLU between them"
             self._problem("E0602", f"{chain} is no single projection", op, hint)
         return bool(terms)
 
@@ -210,7 +265,7 @@ class Lowering:
         self._population(op, self._emit(made), source.scale, self.reach[source.spikes.name])
 
     def _relu(self, op: ann.Relu) -> None:
-        expr = self.exprs[op.data.name]
+        expr = self._direct(op)
         try:
             scale = relu_scale(op)
         except ValueError as error:
@@ -238,12 +293,12 @@ class Lowering:
         self._population(op, self._emit(made), step, (0, levels))
 
     def _output(self, op: ann.Output) -> None:
-        expr = self.exprs[op.data.name]
+        expr = self._direct(op)
         maps, reach = self._maps(expr, op)
         if not maps:
             return
         name, shape = op.data.name, op.data.shape
-        form = self.settings.form(name)
+        form = self.settings.readout(name)
         bias = np.broadcast_to(expr.const[0], shape)
         scaled = scale_readout(maps, reach, bias, shape, form)
         out = self._name(name)
@@ -259,6 +314,11 @@ class Lowering:
         )  # fmt: skip
         self.layers.append(Layer(out, name, step, scaled, 0, form.bits, moved))
         self.ops.append(snn.Output(data=self._emit(made), scale=1.0 / k, loc=op.loc))
+
+    def _direct(self, op: ann.Relu | ann.Output) -> Expr:
+        """What enters a population, with populations of means where chains end in a change of places."""
+        expr = self.exprs[op.data.name]
+        return replace(expr, terms=tuple(self._relayed(term, op) for term in expr.terms))
 
     def _maps(self, expr: Expr, op: Op) -> tuple[list[LinearMap], list[tuple[int, int]]]:
         """The projection of each branch and the largest count of its source; none where something is wrong."""
@@ -289,6 +349,8 @@ class Lowering:
     ) -> tuple[Scaled, int]:
         """Move the biases by what the corrector says, where the accumulator has room."""
         if self.corrector is None:
+            if self.collect is not None:
+                self.collect(currents, int(scaled.bound.max()))
             return scaled, 0
         moved = self.corrector(source, currents, scaled)
         room = scaled.bound + np.abs(moved) <= 2 ** (form.accumulator - 1) - 1

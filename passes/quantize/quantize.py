@@ -33,8 +33,10 @@ class Quantize(Pass, name="quantize", takes="ann", gives="snn"):
     lies between two relus (pooling, sums, concatenations) becomes one projection from each source, so that residual
     sums are rounded once. A relu that was trained with steps keeps its own number. `bits` is the width of a weight
     with its sign; scales are chosen per channel, or so that a population has one threshold (`uniform`); `theta_max`
-    and `theta_digits` (significant bits) bound thresholds, `accumulator` the proved range of membranes (`unipolar`: for codes of plain
-    spikes, whose counts never fall). `layer_bits`
+    and `theta_digits` (significant bits) bound thresholds, `accumulator` the proved range of membranes,
+    `readout_accumulator` that of read-outs where it is another (`unipolar`: for codes of plain spikes, whose counts
+    never fall). Where a chain that begins with an average is no single projection, a population of the rounded means
+    stands in between (the certificate lists them as `relays`). `layer_bits`
     ("relu1:4,fc:6") sets the width of single layers by the name of their result; "auto:5" lowers those that cost least
     until a weight has 5 bits on average, or `drop` percent of the samples would be answered otherwise (no layer may be
     wider than 8 bits then). `bias_correction` moves biases by the
@@ -54,6 +56,7 @@ class Quantize(Pass, name="quantize", takes="ann", gives="snn"):
     theta_digits: int = 0
     uniform: bool = False
     accumulator: int = 32
+    readout_accumulator: int = 0
     unipolar: bool = False
     layer_bits: str = ""
     drop: float = 100.0
@@ -69,6 +72,8 @@ class Quantize(Pass, name="quantize", takes="ann", gives="snn"):
         for name, (low, high) in ranges.items():
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"option {name} is {getattr(self, name)}, not in {low}..{high}")
+        if self.readout_accumulator and not 8 <= self.readout_accumulator <= 52:
+            raise ValueError(f"option readout_accumulator is {self.readout_accumulator}, not 0 or in 8..52")
 
     def run(self, module: Module) -> Module:
         """Convert, or refuse with every reason at once."""
@@ -79,17 +84,22 @@ class Quantize(Pass, name="quantize", takes="ann", gives="snn"):
         if not self.certify:
             return made
         return made.with_attrs(
-            certificate=certificate(self._told(module, inputs), work.layers, module, made, inputs)
+            certificate=certificate(
+                self._told(module, inputs), work.layers, module, made, inputs, work.relays
+            )
         )
 
     def _lowered(self, module: Module, inputs: Mapping[str, Array]) -> tuple[Module, Lowering]:
         """The integer network, without certificate."""
-        tape = Tape(module, inputs) if inputs and self._corrects(module) else None
+        corrects = self._corrects(module)
+        tape = Tape(module, inputs) if inputs and (corrects or module.of_type(ann.SumPool)) else None
+        form = self._forms(module)
         work = Lowering(
-            Settings(self._forms(module), self.levels, self.input_levels),
+            Settings(form, self._readouts(form), self.levels, self.input_levels),
             taken={op.out for op in module.ops},
-            corrector=tape.correction if tape else None,
+            corrector=tape.correction if tape and corrects else None,
             observe=tape.observe if tape else None,
+            collect=tape.collect if tape else None,
         )
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
             for op in module.ops:
@@ -151,6 +161,12 @@ class Quantize(Pass, name="quantize", takes="ann", gives="snn"):
             )  # fmt: skip
 
         return form
+
+    def _readouts(self, form: Any) -> Any:
+        """The form of integers of each readout."""
+        if not self.readout_accumulator:
+            return form
+        return lambda name: replace(form(name), accumulator=self.readout_accumulator)
 
     def _told(self, module: Module, inputs: Mapping[str, Array]) -> dict[str, Any]:
         """What the certificate says about how it was done."""

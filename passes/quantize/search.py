@@ -17,6 +17,7 @@ from nmc.passes.convert.fold_affine import FoldAffine
 from nmc.passes.convert.fold_batchnorm import FoldBatchNorm
 from nmc.passes.convert.join_adds import JoinAdds
 from nmc.passes.convert.max_pool import MaxPool
+from nmc.passes.convert.split_concat import SplitConcat
 from nmc.passes.convert.sum_pool import SumPool
 from nmc.passes.convert.unroll import Unroll
 from nmc.passes.data import fit_shape
@@ -163,6 +164,7 @@ def prepare_passes() -> tuple[Pass, ...]:
     return (
         Unroll(),
         FoldBatchNorm(),
+        SplitConcat(),
         FoldAffine(),
         MaxPool(),
         SumPool(),

@@ -51,6 +51,27 @@ class Tape:
         elif isinstance(op, exact.MaxPool):
             self._counts[op.out] = op.maxima(self._counts[op.events.name])
 
+    def collect(self, currents: list[snn.ProjectionOp], bound: int) -> Array:
+        """Compute the sums of a population that is about to be made.
+
+        Parameters
+        ----------
+        currents : list of ProjectionOp
+            What drives it.
+        bound : int
+            Largest absolute sum, 0 where that is not known.
+
+        Returns
+        -------
+        (C,) float64 array
+            Largest sum of each channel.
+        """
+        kind = current_type(bound)
+        total = min(len(data) for data in self._inputs.values())
+        self._sums = [self._batch(currents, first, kind) for first in range(0, total, _BATCH)]
+        largest = [part.reshape(*part.shape[:2], -1).max(axis=(0, 2)) for part in self._sums]
+        return np.asarray(np.max(largest, axis=0), np.float64)
+
     def correction(self, source: str, currents: list[snn.ProjectionOp], scaled: Scaled) -> Array:
         """Bias correction of a population: how far its mean sum is from that of the trained network.
 
@@ -68,9 +89,8 @@ class Tape:
         (C,) int64 array
             What to add to the bias, in integer units.
         """
-        kind = current_type(int(scaled.bound.max()))
+        self.collect(currents, int(scaled.bound.max()))
         total = min(len(data) for data in self._inputs.values())
-        self._sums = [self._batch(currents, first, kind) for first in range(0, total, _BATCH)]
         shape = currents[0].result.shape
         bias = np.broadcast_to(scaled.bias, shape).reshape(len(scaled.k), -1).mean(axis=1)
         mean = channel_sum(self._sums) / total + bias

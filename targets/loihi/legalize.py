@@ -97,7 +97,7 @@ class Legalization:
         """Legalise one op; projections and constant inputs are made together with their population."""
         if isinstance(op, snn.If | snn.Integrator | Neuron):
             self._population(op)
-        elif isinstance(op, exact.Phased | exact.Readout):
+        elif isinstance(op, exact.Phased | exact.AnyOf | exact.Readout):
             legalize_exact.population(self, op)
         elif isinstance(op, snn.Input):
             self._spike_input(op)
@@ -106,7 +106,7 @@ class Legalization:
         elif isinstance(op, snn.Output):
             self._output(op)
         elif not isinstance(op, snn.ProjectionOp):
-            self.refuse("E0610", f"{op.name} has no counterpart on Loihi", op)
+            self.refuse("E0610", f"{op.name} has no counterpart on Loihi", op, getattr(op, "advice", ""))
 
     def order(self) -> list[Op]:
         """All ops, gates first."""
@@ -199,7 +199,8 @@ class Legalization:
     ) -> Law | None:
         """The common form of a population, unless something is wrong with it or what it takes."""
         before = len(self.problems)
-        if len(drives) + len(projections) != len(op.current) or len(drives) > 1:
+        told = sum(hasattr(self.module.producers[value.name], "advice") for value in op.current)  # refused itself
+        if len(drives) + len(projections) + told != len(op.current) or len(drives) > 1:
             self.refuse("E0610", "a population takes projections and at most one constant current", op)
         law = law_of(op, projections, self.counts, bool(drives))
         for problem in law if isinstance(law, list) else ():

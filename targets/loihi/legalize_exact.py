@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmc.ir.op import Op, Value
-from nmc.ir.ops import exact, snn
+from nmc.ir.ops import exact, snn, synapse_lists
+from nmc.ir.ops.neurons import Sparse
 from nmc.ir.rest import last_events
 from nmc.targets.loihi import ops as loihi
 from nmc.targets.loihi.quantize import Q_LIMIT, V_LIMIT, Sign, Unit, Weights, sign_of
@@ -51,17 +52,19 @@ class _Sums:
     rise: int
 
 
-def population(work: Legalization, op: exact.Phased | exact.Readout) -> None:
+def population(work: Legalization, op: exact.Phased | exact.AnyOf | exact.Readout) -> None:
     """Legalise a population with all its projections, or say what of it Loihi cannot do."""
     projections = [work.module.producers[value.name] for value in op.current]
     if not _lawful(work, op, projections):
         return
     plain = [item for item in projections if isinstance(item, snn.ProjectionOp)]
     sums = _sums(work, op, plain)
-    given = op.offset.array().astype(np.int64)
-    offset = given.reshape((1,) * (len(op.shape) - given.ndim) + given.shape)
-    args = offset, sums
-    made = _readout(work, op, *args) if isinstance(op, exact.Readout) else _phased(work, op, *args)
+    if isinstance(op, exact.AnyOf):
+        made = _any(work, op, sums)
+    elif isinstance(op, exact.Readout):
+        made = _readout(work, op, _offset(op), sums)
+    else:
+        made = _phased(work, op, _offset(op), sums)
     if made is None:
         return
     currents = [_projection(work, item) for item in plain]
@@ -70,7 +73,13 @@ def population(work: Legalization, op: exact.Phased | exact.Readout) -> None:
     work.emit(loihi.Lif(out=op.out, loc=op.loc, current=(*currents, *gates), **fields))
 
 
-def _lawful(work: Legalization, op: exact.Phased | exact.Readout, projections: Sequence[Op]) -> bool:
+def _offset(op: exact.Phased | exact.Readout) -> Array:
+    """Offsets in the rank of the population, int64."""
+    given = op.offset.array().astype(np.int64)
+    return given.reshape((1,) * (len(op.shape) - given.ndim) + given.shape)
+
+
+def _lawful(work: Legalization, op: exact.ExactOp, projections: Sequence[Op]) -> bool:
     before = len(work.problems)
     if isinstance(op, exact.Readout) and op.doubling_until:
         work.refuse("E0610", "Loihi has no doubling accumulators", op, "use spike-code{code=phased-if}")
@@ -81,7 +90,7 @@ def _lawful(work: Legalization, op: exact.Phased | exact.Readout, projections: S
         kind = item.weight.type.kind
         source = work.module.producers[item.spikes.name]
         if item.spikes.type.kind != "spikes":
-            hint = "use spike-code{code=phased-if}; max pooling of counts has no counterpart on Loihi"
+            hint = "use spike-code{code=phased-if}; maxima of graded events have no counterpart on Loihi"
             work.refuse("E0610", f"%{item.out} carries graded events, Loihi only plain spikes", item, hint)
         elif item.delay < 1 and not isinstance(source, snn.InputOp):
             work.refuse("E0612", f"%{item.out} has no delay; run retime first", item)
@@ -118,7 +127,7 @@ def _sums(work: Legalization, op: exact.ExactOp, projections: Sequence[snn.Proje
 
 def _counts(source: Op) -> int:
     """Spikes that one element of a source sends in a run, at most."""
-    if isinstance(source, exact.ExactNeuron):
+    if isinstance(source, exact.ExactNeuron | exact.AnyOf):
         return source.levels
     return source.high if isinstance(source, snn.Input) and source.encoder == "count" else 1 << 20
 
@@ -126,6 +135,9 @@ def _counts(source: Op) -> int:
 def _rows(op: snn.ProjectionOp, shape: tuple[int, ...]) -> tuple[Array, Array]:
     """Sums of the positive and of the negative weights onto a neuron, broadcasting to the population."""
     weight = op.weight.array().astype(np.int64)
+    if isinstance(op, Sparse):
+        sides = synapse_lists.fan_in(op.target.array(), weight, shape)
+        return sides[0].astype(np.int64).reshape(shape), sides[1].astype(np.int64).reshape(shape)
     if isinstance(op, snn.OneToOne):
         full = weight.reshape((1,) * (len(shape) - weight.ndim) + weight.shape)
         return np.maximum(full, 0), np.maximum(-full, 0)
@@ -145,6 +157,14 @@ def _readout(work: Legalization, op: exact.Readout, offset: Array, sums: _Sums) 
         return None
     start = work.const(f"{op.out}.v", (offset * UNIT).astype(np.int32)) if offset.any() else None
     return {"v_init": start, "reset": "none"}, ()
+
+
+def _any(work: Legalization, op: exact.AnyOf, sums: _Sums) -> _Made | None:
+    """It fires above zero and forgets: a reset to zero leaves nothing, and without input there is nothing."""
+    if int(sums.down.min(initial=0)) < 0:
+        work.refuse("E0613", "it takes negative weights, with which a union of spikes is none", op)
+        return None
+    return ({"vth": 0, "reset": "hard"}, ()) if _fits(work, op, sums.step, sums.step) else None
 
 
 def _phased(work: Legalization, op: exact.Phased, offset: Array, sums: _Sums) -> _Made | None:

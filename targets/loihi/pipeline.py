@@ -20,10 +20,12 @@ _MAP = """
 #: From a trained network to a mapped and allocated one, by mode; the driver adds the image (loihi-emit) at the end.
 MODES = {
     # Counts of the chip equal those of the integer network: one threshold of 8 significant bits a population, sums
-    # in 16 bits (the membrane holds 17 above the 64s that synapses count in, half of it for the gate).
+    # in 16 bits (the membrane holds 17 above the 64s that synapses count in, half of it for the gate that read-outs
+    # do without).
     "exact": """
     unroll,            // leaky relus, cuts and other compound layers
     fold-batchnorm,    // into the convolution or dense layer before it
+    split-concat,      // behind what acts on each channel
     fold-affine,
     max-pool,          // behind the relu, where it acts on counts
     sum-pool,          // averages are sums and a factor
@@ -31,7 +33,8 @@ MODES = {
     join-adds,         // a residual sum is one population's
     dead-code,
     calibrate,         // thresholds from sample data
-    quantize{uniform=true, theta_digits=8, accumulator=16, unipolar=true, input_levels=16},
+    quantize{uniform=true, theta_digits=8, accumulator=16, readout_accumulator=18, unipolar=true,
+             input_levels=16},
     spike-code{code=phased-if, schedule=count},
 """
     + _MAP,

@@ -300,12 +300,14 @@ def names(module: Module, kind: type[Op]) -> list[str]:
 
 def test_pooling_that_no_kernel_takes_in_gets_one_relay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(linear, "MAX_MATRIX", 100)
+    monkeypatch.setattr(linear, "MAX_KERNEL", 100)
     module = converted(*relayed_pool())
     assert [name for name in names(module, snn.If) if name.endswith(".relay")] == ["v3.relay"]
 
 
 def test_pooled_sum_that_may_be_negative_gets_no_relay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(linear, "MAX_MATRIX", 100)
+    monkeypatch.setattr(linear, "MAX_KERNEL", 100)
     net = Build(2, 8, 8)
     pooled = net.pool(net.conv(net.x, 3, 3, 3), 3, 1)
     module = net.module(net.dense(net.relu(net.conv(pooled, 2, 3, 3)), 3))

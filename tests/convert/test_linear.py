@@ -200,7 +200,7 @@ CHAINS: dict[str, tuple[Chain, type[LinearMap]]] = {
     "pool with remainder, padded conv": (Chain(2, 7, 7).pool((2, 2)).conv(3, (2, 2), pad=(1,) * 4), DenseMap),
     "pool, grouped conv": (Chain(4, 6, 6).pool((3, 3)).conv(4, (2, 2), groups=2), ConvMap),
     "pool, norm, conv": (Chain(2, 6, 6).pool((2, 2)).norm().conv(3, (2, 2)), ConvMap),
-    "overlapping pool, conv": (Chain(2, 6, 6).pool((2, 2), (1, 1)).conv(3, (2, 2)), DenseMap),
+    "overlapping pool, conv": (Chain(2, 6, 6).pool((2, 2), (1, 1)).conv(3, (2, 2)), ConvMap),
     "pad, conv": (Chain(2, 4, 4).pad(0, 1, 2, 0, 0, 1).conv(3, (3, 3), pad=(0, 0, 1, 0)), ConvMap),
     "crop, padded conv": (Chain(2, 5).pad(0, -1, 0, 0).conv(3, (2,), pad=(1, 0)), DenseMap),
     "concat, conv": (Chain(2, 4, 4).pad(1, 0, 0, 3, 0, 0).conv(3, (3, 3)), ConvMap),
@@ -228,7 +228,19 @@ CHAINS: dict[str, tuple[Chain, type[LinearMap]]] = {
     "conv, norm": (Chain(2, 5).conv(3, (3,)).norm(), ConvMap),
     "conv, affine along an axis as long as the channels": (Chain(2, 5).conv(3, (3,)).affine(3), DenseMap),
     "conv, affine of each channel": (Chain(2, 5).conv(3, (3,)).affine(3, 1), ConvMap),
-    "conv, conv": (Chain(2, 5, 5).conv(3, (3, 3)).conv(2, (2, 2)), DenseMap),
+    "conv, conv": (Chain(2, 5, 5).conv(3, (3, 3)).conv(2, (2, 2)), ConvMap),
+    "conv, padded conv": (Chain(2, 5, 5).conv(3, (3, 3)).conv(2, (2, 2), pad=(1,) * 4), DenseMap),
+    "grouped conv, grouped conv": (
+        Chain(4, 5).conv(6, (2,), groups=2, stride=(2,)).conv(6, (2,), groups=3), ConvMap,
+    ),
+    "padded conv, pool": (Chain(2, 6, 6).conv(4, (3, 3), pad=(1,) * 4).pool((2, 2)), ConvMap),
+    "grouped conv, pool": (Chain(4, 6, 6).conv(4, (1, 1), groups=2).pool((3, 3), (1, 1)), ConvMap),
+    "shuffle, padded conv, conv": (
+        Chain(4, 5, 5).add(ann.Reshape, shape=(2, 2, 5, 5)).add(ann.Transpose, perm=(1, 0, 2, 3))
+        .add(ann.Reshape, shape=(4, 5, 5)).conv(4, (3, 3), groups=4, pad=(1,) * 4).norm().conv(6, (1, 1), groups=2),
+        ConvMap,
+    ),
+    "transpose, conv": (Chain(4, 5, 5).add(ann.Transpose, perm=(0, 2, 1)).conv(2, (2, 2)), DenseMap),
     "dense, dense": (Chain(4).dense(3).dense(2), DenseMap),
 }  # fmt: skip
 
@@ -241,6 +253,7 @@ def test_chain_becomes_the_expected_projection(case: str) -> None:
 
 def test_chain_without_structure_is_refused_beyond_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(linear, "MAX_MATRIX", 10)
+    monkeypatch.setattr(linear, "MAX_KERNEL", 10)
     term = Chain(2, 5, 5).conv(3, (3, 3)).conv(2, (2, 2)).term()
     assert not linear.realisable(term)
     assert linear.realise(term) is None

@@ -218,7 +218,7 @@ class Counts:
     def __call__(self, t: int, op: Op, item: Array, state: State) -> None:
         if isinstance(op, exact.BitSerial):
             weight = 1 << max(op.bits - 1 - (t - op.start - op.open), 0)
-        elif isinstance(op, exact.ExactNeuron | exact.MaxPool):
+        elif isinstance(op, exact.ExactNeuron | exact.MaxPool | exact.AnyOf):
             weight = 1
         else:
             return

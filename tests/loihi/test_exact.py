@@ -211,14 +211,12 @@ def test_other_codes_than_plain_spikes_are_refused() -> None:
 
 
 def test_max_pools_of_counts_are_refused() -> None:
-    x = snn.Input(out="x", source="x", shape=(1, 2), encoder="burst", gain=3.0, high=3)
-    pool = exact.MaxPool(
-        out="q", events=x.result, kernel=(2,), stride=(1,), pad=(0, 0), dilation=(1,)
-    )  # fmt: skip
+    x = snn.Input(out="x", source="x", shape=(1, 2), encoder="count", gain=3.0, high=3, over=3)
+    pool = exact.MaxPool(out="q", events=x.result, kernel=(2,), stride=(1,), pad=(0, 0), dilation=(1,))
     wires = snn.Dense(out="r.q", spikes=pool.result, weight=Const("w", np.ones((2, 1), np.int8)))
     readout = exact.Readout(out="r", current=(wires.result,), offset=Const("b", np.array([0])))
     ops = (x, pool, wires, readout, snn.Output(data=readout.result))
-    assert refusals(Module("m", "snn", ops, (("steps", 1),))) == {"E0610"}
+    assert refused(Module("m", "snn", ops, (("steps", 3),))) == {"E0610"}
 
 
 def changed(module: Module, name: str, **fields: Any) -> Module:

@@ -18,6 +18,7 @@ from nmc.ir.interp import run_snn
 from nmc.ir.module import Module
 from nmc.ir.ops.mapped import HOST, Neurons
 from nmc.ir.ops.neurons import Sparse
+from nmc.ir.ops.plastic import Plastic
 from nmc.ir.ops.sources import Poisson
 from nmc.ir.verify import verify
 from nmc.targets.loihi import ops as loihi
@@ -204,7 +205,9 @@ def test_nothing_is_lost_between_file_and_image() -> None:
     path = Path(__file__).resolve().parents[2] / "examples" / "snn" / "balanced.snn"
     module = load(path, {"N": "200"})
     count = sum(op.source.array().size for op in module.of_type(Sparse))
-    assert compile_model(module, CompileOptions(effort="fast")).report["synapses"] == count
+    count += sum(op.source.array().size for op in module.of_type(Plastic))
+    options = CompileOptions(effort="fast", freeze_plasticity=True)
+    assert compile_model(module, options).report["synapses"] == count
 
 
 @pytest.mark.parametrize("mean", [-1.0, 65.0, 1e300])

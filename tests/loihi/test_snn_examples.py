@@ -10,6 +10,7 @@ import pytest
 
 from loihi_chain import Chain, assert_lawful, probes_of
 from nmc.driver import CompileOptions, compile_traced, load
+from nmc.ir.diagnostics import NmcError
 from nmc.ir.module import Module
 from nmc.ir.ops.mapped import Neurons
 from nmc.program import Program
@@ -26,7 +27,8 @@ CASES = [
 
 
 def compiled(name: str, params: dict[str, str]) -> tuple[Program, Chain]:
-    program, _ = compile_traced(load(EXAMPLES / f"{name}.snn", params), CompileOptions(effort="fast"))
+    options = CompileOptions(effort="fast", freeze_plasticity=True)
+    program, _ = compile_traced(load(EXAMPLES / f"{name}.snn", params), options)
     mapped = program.module
     legal = mapped.with_ops([op for op in mapped.ops if not op.name.startswith("map.")], level="snn")
     return program, Chain(legal, mapped, mapped, program.files)
@@ -51,6 +53,19 @@ def test_the_example_runs_the_same_everywhere(name: str, params: dict[str, str],
         int(found.probes[probe].sum()) for probe in probes_of(chain.legal) if probe.endswith(".spikes")
     )
     assert fired > 0 or name == "balanced"  # its neurons need longer to reach their threshold
+
+
+@pytest.mark.parametrize(
+    ("name", "op", "way_out"),
+    [("balanced", "snn.plastic", "--freeze-plasticity"), ("izhikevich", "snn.user", "lif")],
+)
+def test_what_loihi_lacks_is_refused_once_with_a_way_out(name: str, op: str, way_out: str) -> None:
+    params = {"N": "50"} if name == "balanced" else {}
+    with pytest.raises(NmcError) as caught:
+        compile_traced(load(EXAMPLES / f"{name}.snn", params), CompileOptions(effort="fast"))
+    assert {item.code for item in caught.value.diagnostics} == {"E0610"}
+    assert all(op in item.message and way_out in item.hint for item in caught.value.diagnostics)
+    assert len({item.where for item in caught.value.diagnostics}) == len(caught.value.diagnostics)
 
 
 def test_the_balanced_network_shares_one_axon_among_all_delays() -> None:
