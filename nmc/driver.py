@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import nmc
-from nmc.ir.diagnostics import NmcError, fail
+from nmc.ir.diagnostics import fail
 from nmc.ir.module import Module
 from nmc.ir.ops import snn
 from nmc.ir.target import resolve
 from nmc.passes.base import Pass
-from nmc.passes.manager import ManagerOptions, PipelineResult, check_levels, run_pipeline
+from nmc.passes.manager import ManagerOptions, PipelineResult, run_pipeline
 from nmc.program import Program, backend_of
+from nmc.recipe import parse
+from nmc.recipe import pipeline_for as pipeline_for
 
 Stage = Callable[[str], None]
+
+#: Time steps of a run where nothing else says how many.
+STEPS = 32
 
 
 @dataclass(frozen=True)
@@ -30,8 +35,20 @@ class CompileOptions:
         Name of a target, or a TOML file of one's own chip.
     calib : str
         ``.npz`` with sample data for thresholds and traffic; labels are not needed.
+    mode : {"exact", "rate-if"}
+        How a trained network is converted: into whole counts that every run reproduces, or into rates.
+    levels : int
+        Largest count of a neuron in the exact mode; 0 for the default (`nmc.recipe.LEVELS`, fewer where `steps` asks
+        for it).
+    accuracy_drop : float or None
+        Percentage points of accuracy that may be lost: the fewest levels that lose no more on calibration data are
+        taken.
+    method : str
+        Of calibration (see ``nmc passes calibrate``); empty for its default.
+    early_exit : bool
+        Calibrate the margin at which a run may end early (exact mode).
     steps : int
-        Time steps of a run, latency included.
+        Time steps of a run, latency included; 0 for as many as the exact mode needs, or 32.
     encoder : {"constant", "rate"}
         How data enter: as constant current or as Bernoulli spikes.
     reset : {"subtract", "zero"}
@@ -44,26 +61,43 @@ class CompileOptions:
         Of the placement.
     raw : bool
         Leave uint8 data as they are instead of dividing by 255.
+    approximate : bool
+        Let straight lines stand for smooth activations (pass ``approximate``).
+    freeze_plasticity : bool
+        Fix the weights of synapses that learn at their initial values (pass ``freeze-plasticity``).
     passes : str
         Pipeline text instead of the target's own.
     without : tuple of str
         Names of passes to leave out.
     load_pass : tuple of str
         Python files with passes to add.
+    params : tuple of (str, str)
+        Overrides of the ``param`` statements of a ``.snn`` program.
+    read : LoadOptions or None
+        Time step, convention and semantics of a ``.nir`` file.
     """
 
     target: str = "loihi"
     calib: str = ""
-    steps: int = 32
+    mode: Literal["exact", "rate-if"] = "exact"
+    levels: int = 0
+    accuracy_drop: float | None = None
+    method: Literal["", "mse", "max", "percentile", "ltb", "auto"] = ""
+    early_exit: bool = False
+    steps: int = 0
     encoder: Literal["constant", "rate"] = "constant"
     reset: Literal["subtract", "zero"] = "subtract"
     bits: int = 8
     seed: int = 0
     effort: Literal["fast", "normal", "best"] = "normal"
     raw: bool = False
+    approximate: bool = False
+    freeze_plasticity: bool = False
     passes: str = ""
     without: tuple[str, ...] = ()
     load_pass: tuple[str, ...] = ()
+    params: tuple[tuple[str, str], ...] = ()
+    read: LoadOptions | None = None
 
 
 @dataclass(frozen=True)
@@ -110,6 +144,9 @@ def load(
     path = Path(path)
     if not path.exists():
         raise fail("E0001", "no such file", where=str(path))
+    if path.suffix != ".nir" and options not in (None, LoadOptions()):
+        hint = "--dt, --convention, --semantics and a --reset of neurons belong to .nir files"
+        raise fail("E0004", "only .nir files need a time step or a convention", where=str(path), hint=hint)
     if path.suffix == ".onnx":
         from nmc.frontends.onnx import load_onnx
 
@@ -124,9 +161,6 @@ def load(
         from nmc.frontends.nir import load_nir
 
         return load_nir(path, **asdict(options or LoadOptions()))
-    if options not in (None, LoadOptions()):
-        hint = "--dt, --convention, --semantics and --reset belong to .nir files"
-        raise fail("E0004", "only .nir files need a time step or a convention", where=str(path), hint=hint)
     if path.suffix == ".nmc":
         from nmc.ir.text.sidefile import load as load_text
         from nmc.ir.verify import verify_or_raise
@@ -149,47 +183,7 @@ def opt(
     module: Module, passes: str, *, load_pass: tuple[str, ...] = (), manager: ManagerOptions | None = None
 ) -> Module:
     """Run a pipeline given as text over a module."""
-    return run_pipeline(module, _parse(passes, load_pass), manager).module
-
-
-def _parse(text: str, load_pass: tuple[str, ...]) -> tuple[Pass, ...]:
-    from nmc.passes.load_file import load_pass_file
-    from nmc.passes.pipeline import parse_pipeline
-    from nmc.passes.registry import standard_registry
-
-    registry = standard_registry()
-    for path in load_pass:
-        registry = registry.adding(load_pass_file(path), path)
-    return parse_pipeline(text, registry)
-
-
-def pipeline_for(options: CompileOptions) -> tuple[Pass, ...]:
-    """Make the pipeline of a compilation: the target's own or the given one, with the options filled in.
-
-    An option that the pipeline text sets itself is left as it is.
-    """
-    from nmc.passes.pipeline import without
-
-    base = resolve(options.target).name
-    passes = _parse(options.passes or f"@default:{base}", options.load_pass)
-    if options.without:
-        passes = without(passes, options.without)
-    return tuple(_filled(item, options) for item in passes)
-
-
-def _filled(item: Pass, options: CompileOptions) -> Pass:
-    given = {
-        "data": options.calib, "raw": options.raw, "steps": options.steps, "encoder": options.encoder,
-        "reset": options.reset, "bits": options.bits, "seed": options.seed, "effort": options.effort,
-    }  # fmt: skip
-    if options.target.endswith(".toml"):
-        given["target"] = options.target
-    changes = {
-        entry.name: given[entry.name]
-        for entry in fields(item)
-        if entry.name in given and getattr(item, entry.name) == entry.default
-    }
-    return replace(item, **changes)
+    return run_pipeline(module, parse(passes, load_pass), manager).module
 
 
 def compile_model(
@@ -224,23 +218,29 @@ def compile_traced(
     options: CompileOptions | None = None,
     manager: ManagerOptions | None = None,
     progress: Stage | None = None,
+    loaded: Module | None = None,
 ) -> tuple[Program, PipelineResult]:
-    """Compile and also give what the pass manager saw (timings, dumps, explanations)."""
+    """Compile and also give what the pass manager saw (timings, dumps, explanations).
+
+    `loaded` is the network in `source`, where the caller has read it already.
+    """
     options, manager = options or CompileOptions(), manager or ManagerOptions()
     tell = progress or (lambda stage: None)
     tell("read")
-    module = source if isinstance(source, Module) else load(source)
-    passes = pipeline_for(options)
-    if not options.passes:
-        passes = _from_level(passes, module.level)
+    module = loaded or (
+        source if isinstance(source, Module) else load(source, dict(options.params), options.read)
+    )
+    if options.accuracy_drop is not None:
+        options = _searched(module, options, tell)
+    passes = pipeline_for(options, module)
     if module.level == "snn" and module.attr("steps") is None:
-        module = module.with_attrs(steps=options.steps)
+        module = module.with_attrs(steps=options.steps or STEPS)
     result = run_pipeline(module, passes, replace(manager, on_pass=lambda name, *_: tell(name)))
     if result.module.level != "mapped":
         hint = "end the pipeline with the target's allocation"
         raise fail("E0705", f"the pipeline ends at level {result.module.level}, not mapped", hint=hint)
     tell("emit")
-    final = result.module.with_attrs(seed=options.seed, source_sha256=_source_hash(source))
+    final = _lasting(result.module, options.steps).with_attrs(seed=options.seed, source_sha256=_source_hash(source))
     backend = backend_of(resolve(options.target).name)
     files = backend.emit(final)
     tell("measure")
@@ -249,15 +249,29 @@ def compile_traced(
     return Program.build(final, files, manifest, report, backend.places(final)), result
 
 
-def _from_level(passes: tuple[Pass, ...], level: str) -> tuple[Pass, ...]:
-    """The end of a pipeline that takes `level`; all of it when no end does."""
-    for start in range(len(passes)):
-        try:
-            check_levels(level, passes[start:])
-        except NmcError:
-            continue
-        return passes[start:]
-    return passes
+def _lasting(module: Module, steps: int) -> Module:
+    """The module with as many steps as asked for: an exact network that is done earlier waits."""
+    return module.with_attrs(steps=max(steps, module.attr("steps", 0))) if module.attr("spike_code") else module
+
+
+def _searched(module: Module, options: CompileOptions, tell: Stage) -> CompileOptions:
+    """Options with the fewest levels that lose no more accuracy than allowed."""
+    from nmc.passes.data import load_samples
+    from nmc.passes.quantize.quantize import Quantize
+    from nmc.passes.quantize.search import choose
+
+    if options.mode != "exact" or module.level != "ann" or options.levels:
+        hint = "--accuracy-drop chooses the levels of the exact mode for a trained network"
+        raise fail("E0004", "there are no levels to choose", hint=hint)
+    if not options.calib:
+        raise fail("E0404", "a search needs sample data", hint="give sample data: --calib FILE.npz")
+    tell("search")
+    x, y = load_samples(options.calib, raw=options.raw)
+    base = next((item for item in pipeline_for(options, module) if isinstance(item, Quantize)), None)
+    assert options.accuracy_drop is not None
+    found = choose(module, x, options.accuracy_drop, y, base=base)
+    method: Any = found.candidate.method
+    return replace(options, levels=found.candidate.levels, method=method)
 
 
 def compile(source: str | Path | Module, *, target: str = "loihi", **options: Any) -> Program:
@@ -285,8 +299,20 @@ def _manifest(
         "nmc": nmc.__version__, "target": resolve(options.target).name, "profile": profile,
         "steps": module.attr("steps", 0), "latency": module.attr("latency", {}), "seed": options.seed,
         "source": {"name": name, "sha256": module.attr("source_sha256")}, "options": shown,
-        "pipeline": print_pipeline(bare),
+        "pipeline": print_pipeline(bare), "probes": _probes(module),
     }  # fmt: skip
+
+
+def _probes(module: Module) -> dict[str, Any]:
+    """What the network asks to record of its populations; the synaptic state ``i`` is ``u`` on chips."""
+    asked = dict(module.attr("probes") or {})
+    sent = {op.out for op in module.of_type(snn.InputOp)}
+    found = {}
+    for name, entry in asked.items():
+        population, _, what = name.rpartition(".")
+        if population not in sent:  # what the host sends it knows
+            found[f"{population}.{'u' if what == 'i' else what}"] = dict(entry)
+    return found
 
 
 def _file_hash(path: str) -> str:
@@ -296,6 +322,7 @@ def _file_hash(path: str) -> str:
 def _report(module: Module, options: CompileOptions, backend: Any, files: dict[str, bytes]) -> dict[str, Any]:
     target = resolve(options.target)
     use = backend.describe(module)
+    lines = module.attr("approximations")
     return {
         "network": module.name,
         "target": target.name,
@@ -308,6 +335,8 @@ def _report(module: Module, options: CompileOptions, backend: Any, files: dict[s
         "placement": module.attr("placement"),
         "layers": backend.layers(module),
         "energy": _predicted(module, options, backend, files),
+        **({"approximations": lines} if lines else {}),
+        **{name: use[name] for name in ("deadline", "warnings") if use.get(name)},
     }
 
 

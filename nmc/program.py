@@ -1,4 +1,23 @@
-"""The artefact ``.nmx``: a compiled network with its image, its map and its report, in one reproducible file."""
+"""The artefact ``.nmx``: a compiled network with its image, its map and its report, in one reproducible file.
+
+What a target's ``backend`` module must provide:
+
+- ``emit(module)`` gives the image files (bytes by name) of a mapped module, ``disassemble(files)`` the module of level
+  ``image``; ``describe(module)``, ``layers(module)`` and ``places(module)`` what the report and ``map.json`` hold.
+- ``Runner(files, engine)`` has ``sources`` (sample shape by data source), ``timed`` (the sources that take spikes,
+  optional) and ``run(data, steps, *, probes, first_sample, batch, progress, trace)``, which gives a
+  `nmc.ir.interp.Result` and event counts. ``data``: arrays by source; ``steps`` None: the image's own number.
+  ``Result.outputs`` holds the decoded outputs by the name of the value that ``snn.output`` decodes, in the trained
+  network's range: an integer of the chip times the ``scale`` of that op in the final module.
+- With ``trace=True`` ``Result.traces`` has the same names: (N, T, ...) float64, what each output would be if the run
+  had ended after step 1, 2, ... T (the v of a read-out, or the spikes counted so far, times the scale); the last
+  entry equals the output. Accuracy by step and early exit are made of it, so that a runner knows of neither.
+- A runner that can tell when its chip is at rest has ``rests = True``; its ``run`` then also takes
+  ``until_quiescent=True`` and gives ``Result.settled``, steps of each sample until then (N,). ``steps`` is then the
+  most that are run.
+- ``event_summary(events, samples)``: floats a sample, keys as in `nmc.runtime.evaluate`; every one of them must be a
+  mean over samples.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +25,10 @@ import hashlib
 import importlib
 import io
 import json
+import re
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -48,7 +68,15 @@ class Run:
 
     @property
     def logits(self) -> Array:
-        """The first output, (N, ...)."""
+        """The first output, (N, ...).
+
+        Raises
+        ------
+        NmcError
+            E0401 for a network without outputs.
+        """
+        if not self.result.outputs:
+            raise fail("E0401", "the network has no outputs", hint="record what you want to see with --probe")
         return next(iter(self.result.outputs.values()))
 
 
@@ -186,7 +214,7 @@ class Program:
 
     def run(
         self,
-        x: Array,
+        x: Array | None = None,
         *,
         raw: bool = False,
         steps: int | None = None,
@@ -195,13 +223,16 @@ class Program:
         engine: str = "functional",
         batch: int = 128,
         progress: Progress | None = None,
+        trace: bool = False,
+        until_quiescent: bool = False,
     ) -> Run:
         """Run samples on the emulator.
 
         Parameters
         ----------
-        x : (N, ...) array
-            Samples; uint8 is divided by 255 unless `raw`.
+        x : (N, ...) array or None
+            Samples; uint8 is divided by 255 unless `raw`. Spike trains are (N, T, ...) of 0 and 1. None for a program
+            whose inputs draw their spikes themselves: one sample.
         steps : int or None
             Time steps a sample; what it was compiled for by default.
         probes : sequence of str
@@ -214,25 +245,60 @@ class Program:
             Samples computed at once; does not change the result.
         progress : callable
             Called with (samples done, samples in all).
+        trace : bool
+            Also give the outputs after each step (`Result.traces`).
+        until_quiescent : bool
+            Run until the network is at rest, `steps` at most; gives `Result.settled`.
 
         Raises
         ------
         NmcError
-            E0401 for samples of another shape, E0540 for unknown probes, E0806 for a network with several inputs.
+            E0401 for samples of another shape or none, E0406 for a target that cannot tell rest, E0540 for unknown
+            probes, E0806 for a network with several inputs.
         """
         runner = self.runner(engine)
+        if steps is not None and steps < 1:
+            raise fail("E0401", f"{steps} steps are none")
+        data = {} if x is None and not runner.sources else self._data(runner, x, raw)
+        more: dict[str, Any] = {"trace": True} if trace else {}
+        if until_quiescent:
+            if not getattr(runner, "rests", False):
+                hint = "leave --until-quiescent away: the run takes as many steps as the network can need"
+                raise fail("E0406", f"{self.target} cannot tell when a network is at rest", hint=hint)
+            more["until_quiescent"] = True
+        result, events = runner.run(
+            data, steps, probes=probes, first_sample=first_sample, batch=batch, progress=progress, **more
+        )
+        return Run(result, backend_of(self.target).event_summary(events, 1 if x is None else len(x)))
+
+    def _data(self, runner: Any, x: Array | None, raw: bool) -> dict[str, Array]:
+        """The samples in the shape that the program's one input takes, by its name."""
         if len(runner.sources) != 1:
             raise fail(
                 "E0806", f"the program takes {len(runner.sources)} inputs: {', '.join(runner.sources)}"
             )
-        if steps is not None and steps < 1:
-            raise fail("E0401", f"{steps} steps are none")
         ((name, shape),) = runner.sources.items()
-        data = {name: fit_shape(scale_samples(x, raw=raw), shape)}
-        result, events = runner.run(
-            data, steps, probes=probes, first_sample=first_sample, batch=batch, progress=progress
-        )
-        return Run(result, backend_of(self.target).event_summary(events, len(x)))
+        if x is None:
+            raise fail("E0401", f"no data for input {name}", hint="nmc run takes them with --input FILE.npz")
+        if name not in getattr(runner, "timed", ()):
+            return {name: fit_shape(scale_samples(x, raw=raw), shape)}
+        if x.ndim < 2 or not len(x):
+            raise fail(
+                "E0401", f"input {name} takes spike trains (N, T, ...), not an array of shape {x.shape}"
+            )
+        return {name: fit_shape(x.reshape(-1, *x.shape[2:]), shape).reshape(*x.shape[:2], *shape)}
+
+    def takes_spikes(self) -> bool:
+        """Whether the data of this program are spike trains."""
+        return bool(getattr(self.runner(), "timed", ()))
+
+    @property
+    def probes(self) -> dict[str, dict[str, Any]]:
+        """What the network's own ``probe`` statements record: period and box by probe name."""
+        found = self.manifest.get("probes", {})
+        if not isinstance(found, dict) or not all(map(_lawful_probe, found.values())):
+            raise fail("E0804", "the manifest's probes are damaged")
+        return found
 
     def where(self, place: str) -> list[str]:
         """Answer which neuron is in a place, or where a neuron is.
@@ -255,6 +321,35 @@ class Program:
         from html import escape
 
         return f"<pre>{escape(json.dumps(self.report, indent=1))}</pre>"
+
+
+def _lawful_probe(entry: Any) -> bool:
+    """Whether a probe of a manifest names a period and a box, if anything."""
+    if not isinstance(entry, dict) or type(entry.get("every", 1)) is not int or entry.get("every", 1) < 1:
+        return False
+    box = entry.get("box", "0:1")
+    return isinstance(box, str) and re.fullmatch(r"\d{1,9}:\d{1,9}(, \d{1,9}:\d{1,9}){0,7}", box) is not None
+
+
+def thinned(run: Run, asked: Mapping[str, Mapping[str, Any]]) -> Run:
+    """Keep of each recording the steps and the neurons that its ``probe`` statement names.
+
+    Parameters
+    ----------
+    run : Run
+        Recordings are (N, T, *shape).
+    asked : mapping of str to mapping
+        By probe name: ``every`` (steps) and ``box`` such as ``0:10, 2:4``; recordings not named stay whole.
+    """
+    kept: dict[str, Array] = {}
+    for name, data in run.result.probes.items():
+        entry = asked.get(name, {})
+        cuts = [item.partition(":")[::2] for item in str(entry.get("box", "")).split(",") if item]
+        box = tuple(slice(int(start), int(stop)) for start, stop in cuts)
+        if len(box) > data.ndim - 2:
+            raise fail("E0804", f"the manifest's probe {name} does not fit its population")
+        kept[name] = data[(slice(None), slice(None, None, int(entry.get("every", 1))), *box)]
+    return replace(run, result=replace(run.result, probes=kept))
 
 
 def backend_of(target: str) -> Any:

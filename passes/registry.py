@@ -159,6 +159,7 @@ def standard_registry() -> Registry:
             table = importlib.import_module(f"nmc.targets.{target}.pipeline")
             entries += [Entry(name, where, f"target {target}") for name, where in table.PASSES.items()]
             aliases[f"default:{target}"] = table.DEFAULT
+            aliases |= {f"{mode}:{target}": text for mode, text in getattr(table, "MODES", {}).items()}
         except Exception as error:  # one target's mistake must not stop the others
             reason = f"{type(error).__name__}: {error}"
             broken.append(Diagnostic("E0210", f"target {target} has a broken pass table: {reason}"))

@@ -7,17 +7,33 @@ Targets have their own table, ``PASSES`` in ``nmc/targets/<target>/pipeline.py``
 #: Pass name -> "module:Class".
 PASSES = {
     "ann-to-snn": "nmc.passes.convert.ann_to_snn:AnnToSnn",
+    "approximate": "nmc.passes.convert.approximate:Approximate",
     "calibrate": "nmc.passes.quantize.calibrate:Calibrate",
     "dead-code": "nmc.passes.optimize.dead_code:DeadCode",
+    "delta-stream": "nmc.passes.convert.delta_stream:DeltaStream",
     "fold-affine": "nmc.passes.convert.fold_affine:FoldAffine",
     "fold-batchnorm": "nmc.passes.convert.fold_batchnorm:FoldBatchNorm",
+    "freeze-plasticity": "nmc.passes.optimize.freeze_plasticity:FreezePlasticity",
+    "join-adds": "nmc.passes.convert.join_adds:JoinAdds",
+    "join-delays": "nmc.passes.optimize.join_delays:JoinDelays",
+    "max-pool": "nmc.passes.convert.max_pool:MaxPool",
     "neuron-to-if": "nmc.passes.convert.neuron_to_if:NeuronToIf",
     "partition": "nmc.passes.map.partition:Partition",
     "place": "nmc.passes.map.place:Place",
+    "quantize": "nmc.passes.quantize.quantize:Quantize",
+    "readout": "nmc.passes.convert.readout:Readout",
+    "relay-delays": "nmc.passes.optimize.relay_delays:RelayDelays",
     "retime": "nmc.passes.optimize.retime:Retime",
+    "spike-code": "nmc.passes.convert.spike_code:SpikeCode",
+    "split-concat": "nmc.passes.convert.split_concat:SplitConcat",
+    "sum-pool": "nmc.passes.convert.sum_pool:SumPool",
+    "unroll": "nmc.passes.convert.unroll:Unroll",
 }
 
 #: Alias without the ``@`` -> pipeline text; a target's ``DEFAULT`` is ``@default:<target>``.
 ALIASES: dict[str, str] = {
     "fold": "fold-batchnorm, fold-affine, dead-code",
+    "prepare": (
+        "unroll, fold-batchnorm, split-concat, fold-affine, max-pool, sum-pool, fold-affine, join-adds, dead-code"
+    ),
 }

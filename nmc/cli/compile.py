@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nmc.cli.console import Console
 from nmc.cli.debugging import manager_options, show_pipeline, write_trace
-from nmc.cli.files import check_target, open_module, readable, writable
+from nmc.cli.files import check_target, load_options, open_module, read_params, readable, writable
 from nmc.cli.progress import Progress
 from nmc.cli.tables import pairs
+from nmc.ir.diagnostics import fail
 
 if TYPE_CHECKING:
     from nmc.driver import CompileOptions
@@ -26,16 +27,21 @@ def compile_verb(args: argparse.Namespace, console: Console) -> int:
     from nmc.driver import compile_traced, pipeline_for
 
     options = compile_options(args)
-    passes = pipeline_for(options)
-    if args.print_pipeline:
+    passes = pipeline_for(options)  # a mistake in the pipeline text is told before the model is read
+    if args.print_pipeline and not Path(args.model).exists():
         console.result(show_pipeline(passes), {"passes": [str(item) for item in passes]})
         return 0
     model = readable(args.model)
+    module = open_module(model, dict(options.params), options.read)
+    passes = pipeline_for(options, module)
+    if args.print_pipeline:
+        console.result(show_pipeline(passes), {"passes": [str(item) for item in passes]})
+        return 0
     path = writable(args.o or Path(f"{model.stem}.nmx"))
     data = _test_data(args)
-    manager = manager_options(args, lambda: open_module(model), passes)
+    manager = manager_options(args, lambda: module, passes)
     with Progress("compiling", quiet=console.quiet) as progress:
-        program, result = compile_traced(model, options, manager, progress.stage)
+        program, result = compile_traced(model, options, manager, progress.stage, module)
     program.save(path)
     if args.trace:
         write_trace(args.trace, result.trace_events())
@@ -70,7 +76,17 @@ def compile_options(args: argparse.Namespace) -> CompileOptions:
         if item is not None:
             given[entry.name] = tuple(item) if isinstance(item, list) else item
     given["calib"] = str(args.calib or "")
-    return CompileOptions(**given)
+    read = load_options(args)
+    if Path(args.model).suffix == ".nir":
+        given.pop("reset", None)  # it is that of the file's neurons; nothing is converted
+    elif args.reset == "to-value":
+        raise fail(
+            "E0004", "--reset to-value belongs to .nir files", hint="converted networks: subtract or zero"
+        )
+    else:
+        read = replace(read, reset=None)
+    params = tuple(read_params(args.param).items())
+    return CompileOptions(**given, params=params, read=read)
 
 
 def summary(program: Program, path: Path, found: dict[str, Any] | None = None) -> str:
@@ -87,8 +103,15 @@ def summary(program: Program, path: Path, found: dict[str, Any] | None = None) -
         ("weights", _weights(layers)),
         ("energy", _energy(found or report.get("energy"))),
     ]
+    if lines := report.get("approximations"):
+        worst = max(lines.items(), key=lambda item: float(item[1]["error"]))
+        told = f"for {len(lines)} smooth activations, off by at most {worst[1]['error']:.2g} ({worst[0]})"
+        rows.append(("lines", told))
     if found:
         rows.append(("accuracy", f"{100 * found['accuracy']:.2f} % of {found['samples']:,} samples"))
+    if deadline := report.get("deadline"):
+        rows.append(("deadline", _deadline(deadline)))
+    rows += [("warning", line) for line in report.get("warnings", ())]
     rows.append(("more", f"nmc inspect {path}"))
     return f"{path}: {report.get('network')} for {report.get('target')}\n{pairs(rows)}"
 
@@ -111,6 +134,13 @@ def _placement(found: dict[str, Any] | None) -> str:
     return f"{found['objective']:,.0f} spike hops a sample, {counted} ({gap})"
 
 
+def _deadline(found: dict[str, Any]) -> str:
+    """How much of a tick the fullest core leaves in its fullest one."""
+    margins = ", ".join(f"{100 * left:.0f} % of a tick left at {clock}" for clock, left in found["margins"].items())
+    counted = "" if found.get("measured") else ", if every neuron spiked once"
+    return f"{margins} ({found['population']}, core {found['core']}, {found['instructions']:,} instructions{counted})"
+
+
 def _weights(layers: list[dict[str, Any]]) -> str:
     known = [layer for layer in layers if layer.get("weight_error") is not None]
     if not known:
@@ -122,7 +152,10 @@ def _weights(layers: list[dict[str, Any]]) -> str:
 def _energy(found: dict[str, Any] | None) -> str:
     if not found:
         return "not known without data (--calib or --data FILE)"
-    joules, seconds = found["energy_per_sample_j"], found["time_per_sample_s"]
+    seconds = found["time_per_sample_s"]
+    if found.get("energy_per_sample_j") is None:
+        return f"{1e3 * seconds:,.3f} ms a sample; nothing is known of the energy"
+    joules = found["energy_per_sample_j"]
     return (
         f"{1e6 * joules:,.2f} uJ and {1e3 * seconds:,.3f} ms a sample (estimate from published event costs)"
     )

@@ -10,7 +10,7 @@ from nmc.cli.progress import Progress
 
 
 def demo_verb(args: argparse.Namespace, console: Console) -> int:
-    """Compile the network, run it, and compare float, converted, quantised and emulated accuracy."""
+    """Compile the network, run it, and compare float, integer (or converted and quantised) and emulated accuracy."""
     from nmc.runtime.demo import run_demo
 
     check_target(args.target)
@@ -19,7 +19,8 @@ def demo_verb(args: argparse.Namespace, console: Console) -> int:
     for file in (args.data, args.calib):
         if file:
             readable(file)
-    given = {"steps": args.steps} if args.steps else {}
+    names = ("steps", "levels", "mode")
+    given = {name: getattr(args, name) for name in names if getattr(args, name)}
     with Progress("demo", quiet=console.quiet) as progress:
         found = run_demo(
             model=args.model, target=args.target, data=args.data, calib=args.calib, limit=args.limit or 0,

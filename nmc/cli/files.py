@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -67,6 +68,25 @@ def open_module(
     from nmc.driver import load
 
     return load(file, params, options)
+
+
+def load_options(args: argparse.Namespace, side: str = "") -> LoadOptions:
+    """Give what the command line says about ``.nir`` files; `side` (``a_``, ``b_``) goes before the common words."""
+    from nmc.driver import LoadOptions
+
+    plain = LoadOptions()
+    given = {
+        name: next(
+            (item for item in (getattr(args, f"{side}{name}", None), getattr(args, name, None)) if item), None
+        )
+        for name in ("dt", "convention", "semantics", "reset")
+    }
+    return LoadOptions(
+        given["dt"],
+        given["convention"] or plain.convention,
+        given["semantics"] or plain.semantics,
+        given["reset"],
+    )
 
 
 def read_params(words: Sequence[str]) -> dict[str, str]:

@@ -70,7 +70,7 @@ def ops_verb(args: argparse.Namespace, console: Console) -> int:
     tables = {name: dialect_ops(name) for name in dialects()}
     if args.name is None or args.name in tables:
         shown = [cls for name, ops in tables.items() if args.name in (None, name) for cls in ops.values()]
-        rows = [(cls.name, ", ".join(cls.levels), _summary(cls)) for cls in shown]
+        rows = [(cls.name, ", ".join(cls.belongs), _summary(cls)) for cls in shown]
         console.result(table(("op", "level", "is"), rows), {"ops": [_op_facts(cls) for cls in shown]})
         return 0
     every = {name: cls for ops in tables.values() for name, cls in ops.items()}
@@ -156,7 +156,7 @@ def _op_facts(cls: type[Op]) -> dict[str, Any]:
     return {
         "name": cls.name,
         "summary": _summary(cls),
-        "levels": list(cls.levels),
+        "levels": list(cls.belongs),
         "operands": operands,
         "attributes": attributes,
         "rules": list(_rules(cls)),

@@ -152,10 +152,42 @@ def _raw(parser: argparse._ActionsContainer) -> None:
 
 def _network(parser: argparse._ActionsContainer) -> None:
     """Options that shape the converted network; those not given are left to `CompileOptions`."""
-    parser.add_argument("--steps", metavar="T", type=_count, help="time steps a sample (default: 32)")
-    parser.add_argument("--encoder", choices=("constant", "rate"), help="input coding (default: constant)")
-    parser.add_argument("--reset", choices=("subtract", "zero"), help="after a spike (default: subtract)")
+    parser.add_argument(
+        "--mode", choices=("exact", "rate-if"),
+        help="whole counts that every chip reproduces, or firing rates (default: exact)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--levels", metavar="L", type=_count, help="activation levels of the exact mode (default: 8)"
+    )
+    parser.add_argument(
+        "--accuracy-drop", metavar="POINTS", type=_positive,
+        help="choose the fewest levels that lose at most so much accuracy on the calibration samples",
+    )  # fmt: skip
+    parser.add_argument(
+        "--method", choices=("mse", "max", "percentile", "ltb", "auto"), help="of calibration (default: mse)"
+    )
+    parser.add_argument(
+        "--early-exit", action="store_true", default=None,
+        help="find the margin at which a run may end early, on the calibration samples",
+    )  # fmt: skip
+    text = "time steps a sample (default: as many as the exact mode needs; 32)"
+    parser.add_argument("--steps", metavar="T", type=_count, help=text)
+    parser.add_argument(
+        "--encoder", choices=("constant", "rate"), help="input coding of rates (default: constant)"
+    )
+    parser.add_argument(
+        "--reset", choices=("subtract", "zero", "to-value"),
+        help="after a spike (default: subtract; .nir: that of the semantics)",
+    )  # fmt: skip
     parser.add_argument("--bits", type=_count, help="bits of a weight (default: 8)")
+    parser.add_argument(
+        "--approximate", action="store_true", default=None,
+        help="let straight lines stand for smooth activations; the program tells the error",
+    )  # fmt: skip
+    parser.add_argument(
+        "--freeze-plasticity", action="store_true", default=None,
+        help="fix the weights of synapses that learn at their initial values",
+    )  # fmt: skip
     parser.add_argument("--seed", metavar="S", type=_natural, help="seed of all random choices (default: 0)")
     parser.add_argument(
         "--effort", choices=("fast", "normal", "best"), help="how hard placement is tried (default: normal)"
@@ -196,7 +228,8 @@ def _debugging(parser: Parser) -> None:
 
 
 def _compile(parser: Parser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="a trained network (.onnx) or IR text (.nmc)")
+    parser.add_argument("model", metavar="MODEL", help="a network (.onnx, .snn, .nir) or IR text (.nmc)")
+    _param(parser)
     _target(parser)
     _file(parser, "-o", "what to write (default: the name of MODEL with .nmx)")
     _file(parser, "--calib", "sample data for thresholds: .npz with x")
@@ -205,31 +238,56 @@ def _compile(parser: Parser) -> None:
     _file(parser, "--data", "evaluate on these samples: .npz with x and y")
     parser.add_argument("--limit", metavar="N", type=_count, help="of --data, only the first N samples")
     _passes(parser, "pipeline instead of the target's default one")
+    _nir(parser)
     _debugging(parser)
 
 
-def _param(parser: Parser) -> None:
+def _param(parser: Parser, side: str = "") -> None:
     parser.add_argument(
-        "--param",
-        metavar="NAME=VALUE",
-        action="append",
-        default=[],
-        help="set a param of a .snn program (repeatable)",
+        f"--{side}param", metavar="NAME=VALUE", action="append", default=[],
+        help=f"set a param of a .snn program{_SIDES[side]} (repeatable)",
+    )  # fmt: skip
+
+
+#: What options of `nmc diff` that belong to one side say about it.
+_SIDES = {"": "", "a-": ", A only", "b-": ", B only"}
+
+
+def _nir(parser: Parser, *, reset: bool = False, side: str = "") -> None:
+    """What ``.nir`` files do not tell; `reset` unless the verb has one, `side` before the names of `nmc diff`."""
+    told = _SIDES[side]
+    group = parser.add_argument_group(f"what .nir files do not tell{told}")
+    group.add_argument(
+        f"--{side}dt", metavar="SECONDS", type=_positive, help="time step, in the file's unit of time"
     )
+    group.add_argument(
+        f"--{side}convention", metavar="NAME",
+        help="what r means: nir, snntorch, spikingjelly, sinabs, rockpool, spyx, nmc (default: auto)",
+    )  # fmt: skip
+    group.add_argument(
+        f"--{side}semantics", metavar="NAME",
+        help="arithmetic of a step: nir-exact (default), snntorch, norse, spikingjelly, sinabs, rockpool, spyx, "
+        "lava, lava-dl, nengo, spinnaker2",
+    )  # fmt: skip
+    if reset:
+        group.add_argument(
+            f"--{side}reset", choices=("zero", "subtract", "to-value"), help="instead of the semantics' own"
+        )
 
 
 def _check(parser: Parser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="a network (.onnx, .snn) or IR text (.nmc)")
+    parser.add_argument("model", metavar="MODEL", help="a network (.onnx, .snn, .nir) or IR text (.nmc)")
     _param(parser)
     _target(parser)
     _file(parser, "--calib", "sample data for thresholds; guessed when not given")
     _raw(parser)
     _network(parser)
+    _nir(parser)
 
 
-def _samples(parser: Parser, flag: str, text: str) -> None:
+def _samples(parser: Parser, flag: str, text: str, required: bool = True) -> None:
     parser.add_argument("program", metavar="NET.nmx", help="a compiled network")
-    parser.add_argument(flag, metavar="FILE", required=True, help=text)
+    parser.add_argument(flag, metavar="FILE", required=required, help=text)
     parser.add_argument("--limit", metavar="N", type=_count, help="only the first N samples")
     parser.add_argument("--steps", metavar="T", type=_count, help="time steps (default: as compiled)")
     _raw(parser)
@@ -241,17 +299,39 @@ def _engine(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def _margin(text: str) -> float | str:
+    try:
+        return text if text == "auto" else _positive(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is neither a margin nor auto") from None
+
+
+def _early(parser: Parser) -> None:
+    parser.add_argument(
+        "--early-exit", metavar="MARGIN|auto", nargs="?", const="auto", type=_margin,
+        help="take an answer once the largest output exceeds the second by MARGIN; auto (default): by as much as "
+        "the program says, or as --calib shows to cost no right answer",
+    )  # fmt: skip
+    _file(parser, "--calib", "for --early-exit auto: .npz with x, and y for labels instead of late answers")
+    parser.add_argument(
+        "--until-quiescent", action="store_true",
+        help="run until nothing is under way any more, where the target can tell",
+    )  # fmt: skip
+
+
 def _run(parser: Parser) -> None:
-    _samples(parser, "--input", "samples: .npz with x")
+    _samples(parser, "--input", "samples: .npz with x (not for networks that draw their own)", required=False)
     _file(parser, "-o", "write logits, prediction and probes (.npz)")
     parser.add_argument(
         "--probe", metavar="POP.v", action="append", default=[], help="record a state or .spikes (repeatable)"
     )
+    _early(parser)
     _engine(parser)
 
 
 def _eval(parser: Parser) -> None:
     _samples(parser, "--data", "labelled samples: .npz with x and y")
+    _early(parser)
     _engine(parser)
 
 
@@ -268,23 +348,47 @@ def _opt(parser: Parser) -> None:
 def _import(parser: Parser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a network of any frontend: .onnx, .snn, .nir, .nmc")
     _param(parser)
-    group = parser.add_argument_group("what .nir files do not tell")
-    group.add_argument(
-        "--dt", metavar="SECONDS", type=_positive, help="time step, in the file's unit of time"
-    )
-    group.add_argument(
-        "--convention", metavar="NAME", default="auto",
-        help="what r means: nir, snntorch, spikingjelly, sinabs, rockpool, spyx (default: auto)",
-    )  # fmt: skip
-    group.add_argument(
-        "--semantics", metavar="NAME", default="nir-exact",
-        help="arithmetic of a step: nir-exact (default), snntorch, norse, spikingjelly, sinabs, rockpool, spyx, "
-        "lava, lava-dl, nengo, spinnaker2",
-    )  # fmt: skip
-    group.add_argument(
-        "--reset", choices=("zero", "subtract", "to-value"), help="instead of the semantics' own"
-    )
+    _nir(parser, reset=True)
     _file(parser, "-o", "write the IR (.nmc, and .npz for large constants) instead of printing it")
+
+
+def _export(parser: Parser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="a network: .snn, .nir, .onnx, or IR text (.nmc)")
+    _file(parser, "--nir", "write a NIR file (.nir), the discretisation record in its metadata")
+    _file(parser, "--integer-onnx", "write an exact network as ONNX of integer ops, what its spikes compute")
+    _file(parser, "--calib", "for --integer-onnx of a trained network: sample data to quantise it with")
+    parser.add_argument(
+        "--levels", metavar="L", type=_count, default=8, help="and its largest spike count (default: 8)"
+    )
+    _raw(parser)
+    _param(parser)
+    _nir(parser, reset=True)
+
+
+def _diff(parser: Parser) -> None:
+    what = "a network of any kind: .onnx, .snn, .nir, IR text (.nmc) of any level, or a compiled .nmx"
+    parser.add_argument("a", metavar="A", help=what)
+    parser.add_argument("b", metavar="B", help="the other one (may be the same file)")
+    parser.add_argument("--input", metavar="FILE", help="samples: .npz with x, or .npy")
+    parser.add_argument("--limit", metavar="N", type=_count, help="only the first N samples (default: 16)")
+    parser.add_argument("--steps", metavar="T", type=_count, help="time steps (default: as A or B say)")
+    parser.add_argument(
+        "--target", metavar="NAME", help="compile B for this chip first, and run its emulator"
+    )
+    _file(parser, "--calib", "with --target: sample data for thresholds")
+    _raw(parser)
+    _file(parser, "--html", "write rasters of both, the first difference marked")
+    for side in _SIDES:
+        _param(parser, side)
+    for side in _SIDES:
+        _nir(parser, reset=True, side=side)
+
+
+def _verify(parser: Parser) -> None:
+    _samples(parser, "--input", "samples: .npz with x (default: random ones)", required=False)
+    parser.add_argument(
+        "--engine", metavar="NAME", action="append", help="only this emulator (repeatable; default: all there are)"
+    )
 
 
 def _fmt(parser: Parser) -> None:
@@ -345,7 +449,13 @@ def _demo(parser: Parser) -> None:
     parser.add_argument("--data", metavar="FILE", default="", help="other test samples: .npz with x and y")
     parser.add_argument("--calib", metavar="FILE", default="", help="other calibration samples: .npz with x")
     parser.add_argument("--limit", metavar="N", type=_count, help="only the first N samples")
-    parser.add_argument("--steps", metavar="T", type=_count, help="time steps a sample (default: 32)")
+    parser.add_argument("--mode", choices=("exact", "rate-if"), help="how it is converted (default: exact)")
+    parser.add_argument(
+        "--levels", metavar="L", type=_count, help="activation levels of the exact mode (default: 8)"
+    )
+    parser.add_argument(
+        "--steps", metavar="T", type=_count, help="time steps a sample (default: as many as it takes)"
+    )
     _file(parser, "-o", "also write the compiled network (.nmx)")
 
 
@@ -363,9 +473,14 @@ VERBS = (
     Verb("check", _RUN, "tell whether a network converts and fits a chip, layer by layer", "check", _check),
     Verb("demo", _RUN, "compile the digits network and run it on the emulator", "demo", _demo),
     Verb("import", _TEXT, "turn a network of any frontend into IR text", "importing", _import),
+    Verb("export", _TEXT, "write a network in a format of other tools", "export", _export),
     Verb("fmt", _TEXT, "format a .snn program", "formatting", _fmt),
     Verb("opt", _TEXT, "run passes on IR text", "opt", _opt),
     Verb("inspect", _INSIDE, "summarise a model, IR text or a compiled network", "inspect", _inspect),
+    Verb(
+        "diff", _INSIDE, "tell where the spikes of two networks part, and how alike they are", "diff", _diff
+    ),
+    Verb("verify", _INSIDE, "show that interpreter, mapped network and all engines agree", "verify", _verify),
     Verb("objdump", _INSIDE, "disassemble the chip image of a compiled network", "inspect", _objdump),
     Verb("where", _INSIDE, "tell which neuron is at a place of the chip, or the reverse", "inspect", _where),
     Verb("passes", _REFERENCE, "list passes and pipelines, or describe one", "listing", _passes_list),

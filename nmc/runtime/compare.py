@@ -20,6 +20,7 @@ from nmc.ir.interp import Result, run_ann, run_snn
 from nmc.ir.module import Module
 from nmc.ir.op import Op, StatefulOp
 from nmc.ir.ops import ann, snn
+from nmc.ir.ops.plastic import Plastic
 from nmc.program import Program
 
 Array = NDArray[Any]
@@ -160,7 +161,7 @@ def record(name: str, side: Module | Program, data: Mapping[str, Array], steps: 
         return _record_ann(name, module, data)
     if module.level == "image":
         raise fail("E0401", "an image alone cannot be run; give the .nmx", where=name)
-    ops = [op for op in module.of_type(StatefulOp) if not isinstance(op, snn.InputOp)]
+    ops = [op for op in module.of_type(StatefulOp) if not isinstance(op, snn.InputOp | Plastic)]
     probes = _probes(ops, isinstance(side, Program))
     try:
         result = _run(side, data, steps, list(probes))
@@ -178,7 +179,7 @@ def _probes(ops: Sequence[StatefulOp], emulated: bool) -> list[str]:
         spiking = _spiking(op)
         if spiking or not emulated:
             probes.append(f"{op.out}.spikes")
-        if not spiking or "v" in op.begin(1):
+        if "v" in op.begin(1) or (emulated and not spiking):
             probes.append(f"{op.out}.v")
     return probes
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,11 @@ Progress = Callable[[str, int, int], None]
 MODELS = {"digits-cnn": "digits_cnn.onnx", "digits-mlp": "digits_mlp.onnx"}
 #: scikit-learn's digits from this index on were held out of the training (examples/train/train_digits.py).
 HELD_OUT = 1347
+#: Stages between the float network and the chip: name, pass that gives it, steps (0: as many as the program has).
+_STAGES = {
+    "exact": (("integer", "quantize", 1),),
+    "rate-if": (("converted", "retime", 0), ("quantised", "partition", 0)),
+}
 
 
 @dataclass(frozen=True)
@@ -41,9 +46,10 @@ class DemoResult:
     network : str
         Name of the network.
     accuracies : mapping of str to float
-        Share of right predictions of each stage: float, converted, quantised, emulated.
+        Share of right predictions of each stage: float, then integer (exact mode) or converted and quantised (rates),
+        then emulated.
     agree : int
-        Samples whose outputs are equal, bit for bit, between quantised network and emulated chip.
+        Samples whose outputs are equal, bit for bit, between the last stage before the chip and the emulated chip.
     evaluation : Evaluation
         The run on the emulator.
     program : Program
@@ -69,8 +75,9 @@ class DemoResult:
         report, found = self.program.report, self.evaluation
         names = {
             "float": "float network", "converted": "converted to spikes", "quantised": "quantised to registers",
-            "emulated": "emulated chip",
+            "integer": "integer network", "emulated": "emulated chip",
         }  # fmt: skip
+        last = list(self.accuracies)[-2]
         stages = [f"  {names[stage]:<24}{100 * share:7.2f} %" for stage, share in self.accuracies.items()]
         memory = ", ".join(
             f"{row['resource'].replace('_', ' ')} {row['percent']:.0f} %" for row in report["memory"]
@@ -81,7 +88,7 @@ class DemoResult:
         return "\n".join([
             f"{self.network} on {report['target']}: {found.samples} samples of real data, {found.steps} steps each",
             *stages,
-            f"  quantised == emulated   {self.agree} of {found.samples} samples, bit for bit",
+            f"  {last + ' == emulated':<24}{self.agree} of {found.samples} samples, bit for bit",
             f"  cores                   {report['cores']['used']} of {report['cores']['available']}",
             f"  memory high-water       {memory}",
             f"  latency                 {found.latency_steps} steps",
@@ -100,7 +107,9 @@ def run_demo(
     data: str = "",
     calib: str = "",
     limit: int = 0,
-    steps: int = 32,
+    mode: Literal["exact", "rate-if"] = "exact",
+    levels: int = 0,
+    steps: int = 0,
     out: Path | None = None,
     progress: Progress | None = None,
 ) -> DemoResult:
@@ -118,8 +127,8 @@ def run_demo(
         ``.npz`` for calibration; by default the digits that the network was trained on, or `data` itself.
     limit : int
         Only so many samples when positive.
-    steps : int
-        Time steps a sample.
+    mode, levels, steps
+        As in `nmc.driver.CompileOptions`.
     out : Path or None
         Where to keep the compiled program.
     progress : callable
@@ -137,13 +146,13 @@ def run_demo(
     manager = ManagerOptions(observe=stages.__setitem__)
     with TemporaryDirectory() as folder:
         x, y, sample_file = _data(data, calib, limit, Path(folder))
-        options = CompileOptions(target=target, calib=sample_file, steps=steps)
+        options = CompileOptions(target=target, calib=sample_file, mode=mode, levels=levels, steps=steps)
         program = compile_model(path, options, manager, lambda stage: tell(stage, 0, 0))
     if out is not None:
         program.save(out)
     accuracies = {"float": accuracy(float_logits(module, x), y)}
-    for stage, name in (("converted", "retime"), ("quantised", "partition")):
-        logits = spiking_logits(stages[name], x, steps, partial(tell, stage))
+    for stage, name, count in _STAGES[mode]:
+        logits = spiking_logits(stages[name], x, count or program.steps, partial(tell, stage))
         accuracies[stage] = accuracy(logits, y)
     found = evaluate(program, x, y, raw=True, progress=lambda done, total: tell("emulated", done, total))
     accuracies["emulated"] = found.accuracy

@@ -29,7 +29,7 @@ def float_logits(module: Module, x: Array) -> Array:
 
 def spiking_logits(module: Module, x: Array, steps: int, progress: Progress | None = None) -> Array:
     """Outputs of an ``snn`` module, or of the network in a ``mapped`` one, (N, classes) float64."""
-    network = module.with_ops([op for op in module.ops if "snn" in op.levels], level="snn")
+    network = module.with_ops([op for op in module.ops if "snn" in op.belongs], level="snn")
     inputs = {
         op.source: fit_shape(x, op.shape) for op in network.ops if isinstance(op, snn.InputOp) and op.source
     }

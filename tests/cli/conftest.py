@@ -72,13 +72,13 @@ def compiled(models: Path, digits: Path, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture
-def sigmoid(tmp_path: Path) -> Iterator[Path]:
+def unsupported(tmp_path: Path) -> Iterator[Path]:
     """A network with an operator that no firing rate can stand for; its name would colour a terminal."""
     from onnx import TensorProto, helper, save
 
-    node = helper.make_node("Sigmoid", ["x"], ["y"], name="evil\x1b[31m")
+    node = helper.make_node("Sign", ["x"], ["y"], name="evil\x1b[31m")
     info = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in "xy"]
     graph = helper.make_graph([node], "g", info[:1], info[1:])
-    path = tmp_path / "sigmoid.onnx"
+    path = tmp_path / "unsupported.onnx"
     save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
     yield path

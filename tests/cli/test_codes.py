@@ -12,7 +12,7 @@ from nmc.report.codes import CODES, GROUPS, markdown
 
 Nmc = Callable[..., Any]
 
-CODE = re.compile(r"\bE0\d{3}\b")
+CODE = re.compile(r"\bE[01]\d{3}\b")
 
 
 def sources(repo: Path) -> list[Path]:

@@ -52,7 +52,7 @@ def test_the_same_command_gives_the_same_bytes(nmc: Nmc, tmp_path: Path, models:
 
 def test_options_reach_the_pipeline(nmc: Nmc) -> None:
     words = ["--steps", "9", "--bits", "5", "--effort", "fast", "-d", "dead-code", "--print-pipeline"]
-    done = nmc("compile", "m.onnx", *words)
+    done = nmc("compile", "m.onnx", "--mode", "rate-if", *words)
     assert done.code == 0
     assert "loihi-legalize{bits=5}" in done.out and "effort=fast" in done.out and "steps=9" in done.out
     assert "dead-code" not in done.out
@@ -177,8 +177,9 @@ def test_demo_compares_all_stages(nmc: Nmc, tmp_path: Path) -> None:
     pytest.importorskip("sklearn")
     done = nmc("demo", "--model", "digits-mlp", "--limit", "20", "--steps", "16", "-o", "d.nmx", "--json")
     assert done.code == 0, done.err
-    assert {"float_accuracy", "converted_accuracy", "quantised_accuracy", "emulated_accuracy"} <= set(
-        done.facts
-    )
+    assert {"float_accuracy", "integer_accuracy", "emulated_accuracy"} <= set(done.facts)
     assert done.facts["agree"] == 20
+    words = ("--mode", "rate-if", "--limit", "5", "--steps", "8", "--json")
+    rates = nmc("demo", "--model", "digits-mlp", *words).facts
+    assert {"float_accuracy", "converted_accuracy", "quantised_accuracy", "emulated_accuracy"} <= set(rates)
     assert (tmp_path / "d.nmx").exists()

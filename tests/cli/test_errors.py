@@ -180,8 +180,8 @@ def test_full_disk_is_a_clean_error(repo: Path) -> None:
     assert done.stderr.startswith("error[E0002]") and "Traceback" not in done.stderr
 
 
-def test_names_from_files_cannot_control_the_terminal(nmc: Nmc, sigmoid: Path) -> None:
-    done = nmc("check", sigmoid)
+def test_names_from_files_cannot_control_the_terminal(nmc: Nmc, unsupported: Path) -> None:
+    done = nmc("check", unsupported)
     assert "\x1b" not in done.out + done.err
     assert r"evil\x1b[31m" in done.err
 

@@ -10,6 +10,7 @@ import pytest
 from nmc.driver import CompileOptions, compile_model, load, opt
 from nmc.ir.diagnostics import NmcError
 from nmc.ir.npz import write_npz
+from nmc.passes.manager import ManagerOptions
 from nmc.ir.text.sidefile import save
 
 MODEL = Path(__file__).resolve().parents[2] / "examples" / "models" / "digits_mlp.onnx"
@@ -24,12 +25,25 @@ def samples(tmp_path: Path) -> str:
 
 
 def test_a_dump_of_the_spiking_level_compiles_to_the_same_image(tmp_path: Path, samples: str) -> None:
-    whole = compile_model(MODEL, CompileOptions(calib=samples))
+    whole = compile_model(MODEL, CompileOptions(calib=samples, mode="rate-if"))
     converted = opt(load(MODEL), f'@fold, calibrate{{data="{samples}"}}, ann-to-snn')
     save(converted, tmp_path / "net.nmc")
     again = compile_model(tmp_path / "net.nmc", CompileOptions(calib=samples))
     x = np.random.default_rng(1).random((5, 8, 8), dtype=np.float32)
     np.testing.assert_array_equal(whole.run(x).logits, again.run(x).logits)
+
+
+def test_a_dump_of_the_integer_network_compiles_to_the_same_image(tmp_path: Path, samples: str) -> None:
+    from nmc.ir.module import Module
+
+    stages: dict[str, Module] = {}
+    options = CompileOptions(calib=samples)
+    whole = compile_model(MODEL, options, ManagerOptions(observe=stages.__setitem__))
+    x = np.random.default_rng(1).random((5, 8, 8), dtype=np.float32)
+    for stage in ("quantize", "spike-code"):
+        save(stages[stage], tmp_path / "net.nmc")
+        again = compile_model(tmp_path / "net.nmc", options)
+        np.testing.assert_array_equal(whole.run(x).logits, again.run(x).logits)
 
 
 def test_a_module_that_no_part_of_the_pipeline_takes_is_refused(samples: str) -> None:

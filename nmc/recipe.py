@@ -1,0 +1,200 @@
+"""Which passes a compilation runs, and with which options."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
+
+from nmc.ir.diagnostics import NmcError, fail
+from nmc.ir.module import Module
+from nmc.ir.target import resolve
+from nmc.passes.base import Pass
+from nmc.passes.manager import check_levels
+
+if TYPE_CHECKING:
+    from nmc.driver import CompileOptions
+
+#: Levels of the exact mode, unless the caller or the number of steps asks for others.
+LEVELS = 8
+#: Levels of the input, at most, where a number of steps is asked for.
+INPUT_LEVELS = 16
+#: Fewer levels than these are no quantisation of a trained network any more.
+_FEWEST = 2
+#: Passes from the choice of a spike code on; a network that has one starts behind it.
+_CODING = "spike-code"
+
+
+def pipeline_for(options: CompileOptions, module: Module | None = None) -> tuple[Pass, ...]:
+    """Make the pipeline of a compilation: the target's own or the given one, with the options filled in.
+
+    Parameters
+    ----------
+    options : CompileOptions
+        What the caller asks for; an option that the pipeline text sets itself is left as it is.
+    module : Module or None
+        What will be compiled: the pipeline begins with the first pass that takes its level. A network that was
+        written as a spiking one is not converted.
+
+    Raises
+    ------
+    NmcError
+        E0201 and others for pipeline texts, E0407 when the exact mode does not fit in the steps that are asked for.
+    """
+    from nmc.passes.pipeline import without
+
+    _check_mode(options, module)
+    passes = parse(options.passes or _named(options, module), options.load_pass)
+    if options.approximate:
+        passes = (*parse("approximate", ()), *passes)
+    if options.early_exit:
+        passes = _with_early_exit(passes)
+    if options.without:
+        passes = without(passes, options.without)
+    if module is not None and not options.passes:
+        passes = _from_level(passes, module)
+    if options.freeze_plasticity and module is not None and module.level == "snn":
+        passes = (*parse("freeze-plasticity", ()), *passes)
+    given, forced = _given(options, module), _forced(options, module)
+    return tuple(_filled(item, given, forced) for item in passes)
+
+
+def _check_mode(options: CompileOptions, module: Module | None) -> None:
+    trained = module is not None and module.level == "ann" and not options.passes
+    if trained and options.mode == "exact" and (options.encoder, options.reset) != ("constant", "subtract"):
+        hint = "take --mode rate-if for rates, or leave --encoder and --reset away"
+        raise fail("E0004", "an encoder and a reset are chosen for rates, not in the exact mode", hint=hint)
+
+
+def parse(text: str, load_pass: tuple[str, ...]) -> tuple[Pass, ...]:
+    """Parse pipeline text with all installed passes and those of some Python files."""
+    from nmc.passes.load_file import load_pass_file
+    from nmc.passes.pipeline import parse_pipeline
+    from nmc.passes.registry import standard_registry
+
+    registry = standard_registry()
+    for path in load_pass:
+        registry = registry.adding(load_pass_file(path), path)
+    return parse_pipeline(text, registry)
+
+
+def _named(options: CompileOptions, module: Module | None) -> str:
+    """The target's pipeline: hand-written spiking networks need no conversion, whatever the mode."""
+    from nmc.passes.registry import standard_registry
+
+    target = resolve(options.target).name
+    spiking = module is not None and module.level == "snn" and not _counts(module)
+    name = f"{'rate-if' if spiking else options.mode}:{target}"
+    return f"@{name}" if name in standard_registry().aliases else f"@default:{target}"
+
+
+def _counts(module: Module) -> bool:
+    """Whether a spiking network is an exact one."""
+    from nmc.ir.ops import exact
+
+    return bool(module.of_type(exact.ExactOp))
+
+
+def _coded(module: Module) -> bool:
+    """Whether an exact network has its spike code."""
+    return module.attr("spike_code") is not None
+
+
+def _with_early_exit(passes: tuple[Pass, ...]) -> tuple[Pass, ...]:
+    """Put the calibration of the margin behind the choice of the spike code."""
+    made: list[Pass] = []
+    for item in passes:
+        made.append(item)
+        if item.name == _CODING:
+            made += parse("readout{early_exit=true}", ())
+    if len(made) == len(passes):
+        raise fail("E0004", "an early exit belongs to the exact mode", hint="--mode exact")
+    return tuple(made)
+
+
+def _from_level(passes: tuple[Pass, ...], module: Module) -> tuple[Pass, ...]:
+    """The end of a pipeline that takes a module; all of it when no end does."""
+    for start in range(len(passes)):
+        try:
+            check_levels(module.level, passes[start:])
+        except NmcError:
+            continue
+        rest = passes[start:]
+        if module.level == "snn" and _coded(module):
+            rest = tuple(item for item in rest if item.name != _CODING)
+        return rest
+    return passes
+
+
+def _given(options: CompileOptions, module: Module | None) -> dict[str, Any]:
+    """Values for options of passes, by name."""
+    given: dict[str, Any] = {
+        "data": options.calib, "raw": options.raw, "encoder": options.encoder, "reset": options.reset,
+        "bits": options.bits, "seed": options.seed, "effort": options.effort,
+    }  # fmt: skip
+    if options.steps:
+        given["steps"] = options.steps
+    if options.target.endswith(".toml"):
+        given["target"] = options.target
+    if options.method:
+        given["method"] = options.method
+    if options.levels or options.mode == "exact":
+        given["levels"] = options.levels or LEVELS
+    return given
+
+
+def _forced(options: CompileOptions, module: Module | None) -> dict[str, Any]:
+    """Values that also replace those of the pipeline text: what a number of steps leaves room for."""
+    trained = module is not None and module.level == "ann"
+    if not trained or not options.steps or options.mode != "exact" or options.passes:
+        return {}
+    assert module is not None
+    levels, inputs = fit_levels(module, options)
+    return {"levels": levels, "input_levels": inputs}
+
+
+def fit_levels(module: Module, options: CompileOptions) -> tuple[int, int]:
+    """Levels, and those of the input, whose exact run takes no more steps than asked for.
+
+    Where populations wait for each other a run takes the input's levels, the network's times its depth, and a step of
+    latency for each population.
+
+    Raises
+    ------
+    NmcError
+        E0407 when not even `_FEWEST` levels fit, or not those that the caller asks for.
+    """
+    deep, most = depth(module), options.levels or LEVELS
+    for levels in range(most, _FEWEST - 1, -1):
+        left = options.steps - deep * (levels + 1) - 1
+        if left >= levels:
+            return levels, min(left, max(INPUT_LEVELS, levels))
+        if options.levels:
+            break
+    least = (most if options.levels else _FEWEST) * (deep + 1) + deep + 1
+    hint = f"run {least} steps, or take --mode rate-if, which approximates"
+    asked = f"{most if options.levels else _FEWEST} levels over a depth of {deep}"
+    raise fail("E0407", f"the exact mode needs {least} steps for {asked}, not {options.steps}", hint=hint)
+
+
+def depth(module: Module) -> int:
+    """Activations on the longest path of a trained network."""
+    from nmc.ir.ops import ann
+
+    deepest: dict[str, int] = {}
+    for op in module.ops:
+        if op.out:
+            own = isinstance(op, ann.Relu)
+            deepest[op.out] = max((deepest.get(value.name, 0) for value in op.operands), default=0) + own
+    return max(deepest.values(), default=0)
+
+
+def _filled(item: Pass, given: dict[str, Any], forced: dict[str, Any]) -> Pass:
+    changes = {entry.name: given[entry.name] for entry in _open(item) if entry.name in given}
+    changes |= {entry.name: forced[entry.name] for entry in fields(item) if entry.name in forced}
+    return replace(item, **changes)
+
+
+def _open(item: Pass) -> Iterable[Any]:
+    """Options that the pipeline text has left at their defaults."""
+    return (entry for entry in fields(item) if getattr(item, entry.name) == entry.default)
