@@ -1,6 +1,7 @@
 """What compiling for SpiNNaker2 costs: a balanced network of 20,000 neurons with 100 synapses each.
 
-``python benchmarks/spinnaker2_compile.py [--neurons N] [--effort fast|normal|best]``
+``python benchmarks/spinnaker2_compile.py [--neurons N] [--effort fast|normal|best]
+[--peer-python /venv/bin/python]``
 
 80 % of the neurons excite; every neuron has 80 excitatory and 20 inhibitory synapses from random others and a Poisson
 source of its own. CPU time and memory of this process, from the network in memory to the image; the phases are the
@@ -11,8 +12,11 @@ passes. sPyNNaker 7.4.1 in virtual mode took 135.6 CPU seconds and 2.7 GB for su
 from __future__ import annotations
 
 import argparse
+import json
 import resource
+import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -75,6 +79,7 @@ def main() -> None:
     )
     parser.add_argument("--neurons", type=int, default=20_000)
     parser.add_argument("--effort", choices=("fast", "normal", "best"), default="normal")
+    parser.add_argument("--peer-python", metavar="FILE", default="", help="an interpreter that has sPyNNaker")
     args = parser.parse_args()
     module = network(args.neurons)
     start = time.process_time()
@@ -90,6 +95,20 @@ def main() -> None:
     print(f"{seconds:7.2f} s  all of it; {memory:.0f} MB at most")
     used = f"{report['cores']['used']} PEs, {fullest['resource']} {fullest['percent']} %"
     print(f"{report['synapses']:,} synapses on {used}")
+    if args.peer_python:
+        _beside(args.peer_python, args.neurons, seconds, memory)
+
+
+def _beside(python: str, neurons: int, seconds: float, memory: float) -> None:
+    """Run sPyNNaker on the same network, in another interpreter, and print both ratios."""
+    script = Path(__file__).with_name("peers_spynnaker.py")
+    words = [python, str(script), "--neurons", str(neurons)]
+    done = subprocess.run(words, check=True, capture_output=True, text=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    peer, peak = found["cpu_seconds"], found["peak_bytes"] / 2**20
+    print(
+        f"{peer:7.2f} s  sPyNNaker ({peer / seconds:.1f} times ours); {peak:.0f} MB ({peak / memory:.1f} times)"
+    )
 
 
 if __name__ == "__main__":
