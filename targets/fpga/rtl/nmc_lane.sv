@@ -1,0 +1,162 @@
+// The arithmetic of one lane. Law: targets/fpga/ops.py. Names end in the stage in which the value stands.
+// Events: weight and payload at stage 3, state row at 4, new state at 5.
+// Ticks: state row at stage 2, class at 4 to 7, what fires at 7, new state at 9.
+module nmc_lane #(
+    parameter int WB = 8, VB = 20, CB = 8, BB = 0, TB = 0, PB = 2, LEAK = 1, STBIF = 1, CUBA = 0
+) (
+    input  logic                 clk,
+    // events
+    input  logic signed [WB-1:0] weight3,
+    input  logic signed [PB-1:0] payload3,
+    // state as read: at stage 4 of events, stage 2 of ticks
+    input  logic signed [VB-1:0] v,
+    input  logic        [CB-1:0] c,
+    input  logic signed [VB-1:0] i,
+    output logic signed [VB-1:0] v5,
+    output logic        [CB-1:0] c5,
+    output logic signed [VB-1:0] i5,
+    // ticks: own parameters at stage 2, those of the class where they are needed
+    input  logic signed [(BB > 0 ? BB : 1)-1:0] own_bias2,
+    input  logic        [(TB > 0 ? TB : 1)-1:0] own_theta2,
+    input  logic                 clear4, biased4, signed4,
+    input  logic signed [VB-1:0] bias4, reset_to4,
+    input  logic        [VB-2:0] theta5,
+    input  logic        [CB-1:0] limit5,
+    input  logic                 strict5, signed5,
+    input  logic signed [VB-1:0] reset_to6,
+    input  logic        [CB-1:0] limit6,
+    input  logic        [1:0]    reset6,
+    input  logic                 late_reset6, signed6, window6,
+    input  logic        [12:0]   keep7, keep_i7,
+    input  logic                 clear8,
+    output logic                 up7, down7,
+    output logic signed [VB-1:0] after7,
+    output logic                 saturated5,
+    output logic signed [VB-1:0] v9,
+    output logic        [CB-1:0] c9,
+    output logic signed [VB-1:0] i9
+);
+    localparam logic signed [VB-1:0] MOST = {1'b0, {(VB-1){1'b1}}}, LEAST = {1'b1, {(VB-1){1'b0}}};
+
+    // ---- events: modulo 2**VB
+    logic signed [WB+PB-1:0] product4;
+    logic signed [VB-1:0]    addend4;
+    if (WB + PB > VB) begin : g_narrow
+        assign addend4 = product4[VB-1:0];
+    end else begin : g_wide
+        assign addend4 = VB'(product4);
+    end
+    always_ff @(posedge clk) begin
+        product4 <= weight3 * payload3;
+        c5 <= c;
+        if (CUBA != 0) begin
+            v5 <= v;
+            i5 <= i + addend4;
+        end else begin
+            v5 <= v + addend4;
+            i5 <= 0;
+        end
+    end
+
+    // ---- ticks, stage 2 to 4: the row waits for its class
+    logic signed [VB-1:0] v3, v4, i3, i4, i5t, i7;
+    logic        [CB-1:0] c3, c4, c5t, c7, c8;
+    logic signed [(BB > 0 ? BB : 1)-1:0] own_bias3, own_bias4;
+    logic        [(TB > 0 ? TB : 1)-1:0] own_theta3, own_theta4, own_theta5;
+    always_ff @(posedge clk) begin
+        v3 <= v;
+        v4 <= v3;
+        i3 <= i;
+        i4 <= i3;
+        c3 <= c;
+        c4 <= c3;
+        own_bias3 <= own_bias2;
+        own_bias4 <= own_bias3;
+        own_theta3 <= own_theta2;
+        own_theta4 <= own_theta3;
+        own_theta5 <= own_theta4;
+    end
+
+    // ---- stage 4: sum and saturation, hold while refractory; the first value when cleared
+    logic signed [VB-1:0] bias_in4, sum_sat4;
+    logic signed [VB+1:0] sum4;
+    logic                 beyond4, hold4;
+    if (BB > 0) begin : g_own_bias
+        assign bias_in4 = biased4 ? VB'(own_bias4) : '0;
+    end else begin : g_class_bias
+        assign bias_in4 = biased4 ? bias4 : '0;
+    end
+    if (CUBA != 0) begin : g_current
+        assign sum4 = (VB+2)'(v4) + (VB+2)'(i4) + (VB+2)'(bias_in4);
+    end else begin : g_direct
+        assign sum4 = (VB+2)'(v4) + (VB+2)'(bias_in4);
+    end
+    assign beyond4  = sum4[VB+1:VB-1] != {3{sum4[VB+1]}};
+    assign sum_sat4 = beyond4 ? (sum4[VB+1] ? LEAST : MOST) : sum4[VB-1:0];
+    assign hold4    = c4 != 0 && !(STBIF != 0 && signed4);
+    logic signed [VB-1:0] s5;
+    logic                 hold5;
+    always_ff @(posedge clk) begin
+        s5         <= clear4 ? bias_in4 : hold4 ? reset_to4 : sum_sat4;
+        saturated5 <= beyond4 && !clear4;
+        hold5      <= hold4;
+        c5t        <= clear4 ? '0 : c4;
+        i5t        <= clear4 ? '0 : i4;
+    end
+
+    // ---- stage 5: compare, and what a spike would leave
+    logic signed [VB-1:0] theta, theta6, s6, moved6;
+    logic signed [VB:0]   margin5;
+    logic                 signed_now5, negative5, may_up6, may_down6;
+    logic        [CB-1:0] c6;
+    logic signed [VB-1:0] i6;
+    if (TB > 0) begin : g_own_theta
+        assign theta = VB'({1'b0, own_theta5});
+    end else begin : g_class_theta
+        assign theta = {1'b0, theta5};
+    end
+    assign signed_now5 = STBIF != 0 && signed5;
+    assign negative5   = s5[VB-1];
+    assign margin5     = (VB+1)'(s5) - (VB+1)'(theta) - $signed({{VB{1'b0}}, strict5});
+    always_ff @(posedge clk) begin
+        may_up6   <= !hold5 && !negative5 && !margin5[VB] && !(signed_now5 && c5t >= limit5);
+        may_down6 <= signed_now5 && negative5 && c5t != 0;
+        moved6    <= signed_now5 && negative5 ? s5 + theta : s5 - theta;
+        theta6    <= theta;
+        s6        <= s5;
+        c6        <= c5t;
+        i6        <= i5t;
+    end
+
+    // ---- stage 6: reset
+    logic is_signed, up6, down6;
+    assign is_signed = STBIF != 0 && signed6;
+    assign up6       = may_up6 && window6;
+    assign down6     = may_down6 && window6;
+    always_ff @(posedge clk) begin
+        up7    <= up6;
+        down7  <= down6;
+        after7 <= down6 || (up6 && (is_signed || (reset6 == 1 && !late_reset6))) ? moved6
+                  : up6 && !is_signed && reset6 == 2 ? reset_to6 : s6;
+        c7     <= is_signed ? (up6 ? c6 + 1'b1 : down6 ? c6 - 1'b1 : c6)
+                  : up6 ? limit6 : c6 != 0 ? c6 - 1'b1 : '0;
+        i7     <= i6;
+    end
+
+    // ---- stages 7 and 8: leak
+    logic signed [VB-1:0] late7, late8, kept8, kept_i8;
+    always_ff @(posedge clk) begin
+        late7 <= up6 && late_reset6 && !is_signed && reset6 == 1 ? theta6 : '0;
+        late8 <= late7;
+        c8    <= c7;
+        c9    <= c8;
+        v9    <= kept8 - late8;
+        i9    <= CUBA != 0 ? kept_i8 : '0;
+    end
+    nmc_leak #(.VB(VB), .LEAK(LEAK)) leak_v (.clk, .value7(after7), .keep7, .clear8, .kept8(kept8));
+    if (CUBA != 0) begin : g_leak_i
+        nmc_leak #(.VB(VB), .LEAK(LEAK)) leak_i (.clk, .value7(i7), .keep7(keep_i7), .clear8, .kept8(kept_i8));
+    end else begin : g_no_leak_i
+        assign kept_i8 = '0;
+    end
+endmodule

@@ -1,0 +1,1 @@
+"""Simulation of the RTL itself: a C shim around Verilator's or CXXRTL's model, called with numpy buffers."""

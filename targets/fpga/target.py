@@ -1,0 +1,99 @@
+"""The FPGA core as a `Target`: ``target.toml`` with a user's shape or device, and the demand functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from nmc.ir.diagnostics import fail
+from nmc.ir.target import Target
+from nmc.targets.fpga.demands import FpgaDemands
+from nmc.targets.fpga.shape import MAX_CORES, Shape
+
+#: Lanes where nobody says how many: the fastest shape whose clock was measured at 120 MHz (facts/fpga.md 2.4).
+LANES = 4
+#: Limits that a field of the shape gives.
+_OF_SHAPE = {
+    "compartments": "neurons", "in_axons": "axons", "weight_rows": "weight_rows", "geometries": "geometries",
+    "classes": "classes",
+}  # fmt: skip
+
+
+@cache
+def chip_data() -> Mapping[str, Any]:
+    """``target.toml``."""
+    import tomllib
+
+    return tomllib.loads(files("nmc.targets.fpga").joinpath("target.toml").read_text(encoding="utf-8"))
+
+
+def load(changes: Mapping[str, Any] | None = None) -> Target:
+    """Make the target description.
+
+    Parameters
+    ----------
+    changes : mapping
+        Tables of a user's TOML file: ``[shape]`` with fields of `nmc.targets.fpga.shape.Shape` that are fixed (the
+        others are made to fit the network), ``device = "ecp5-85k"``, ``target_rate`` (samples a second),
+        ``[limits.compartments] value = 256``.
+
+    Raises
+    ------
+    NmcError
+        E0722 for anything else in these tables, E1001 for a shape that cannot be.
+    """
+    data, changes = dict(chip_data()), changes or {}
+    given = _shape(changes.get("shape", {}))
+    device = changes.get("device", "")
+    if device and device not in data["devices"]:
+        raise fail("E0722", f"there is no device {device!r}", hint=f"known: {', '.join(data['devices'])}")
+    rate = changes.get("target_rate", 0.0)
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or rate < 0:
+        raise fail("E0722", f"target_rate is {rate!r}, not samples a second")
+    limits = {name: int(entry["value"]) for name, entry in data["limits"].items()}
+    limits |= _changed(limits, changes)
+    limits |= {name: int(given[field]) for name, field in _OF_SHAPE.items() if given.get(field)}
+    lanes = int(given.get("lanes", LANES))
+    limits["groups"] = min(
+        limits["groups"], -(-limits["compartments"] // lanes) if "neurons" in given else limits["groups"]
+    )
+    return Target(
+        name="fpga",
+        description=str(changes.get("description", data["description"])),
+        limits=limits,
+        tiles=(int(given.get("cores", MAX_CORES)), 1),
+        cores_per_tile=1,
+        chips=1,
+        costs=data["costs"],
+        data={**data, "shape": given, "device": device, "target_rate": float(rate)},
+        sources={name: str(entry["source"]) for name, entry in data["limits"].items()},
+        combined_by_max=frozenset(),
+        demands=FpgaDemands(lanes),
+    )
+
+
+def _shape(table: object) -> dict[str, Any]:
+    """Fields of the shape that are fixed."""
+    if not isinstance(table, dict):
+        raise fail("E0722", "shape must be a table: [shape] cores = 4, lanes = 4")
+    Shape.from_json({"weight_rows": 1, **table})  # refuses what cannot be
+    known = {item.name for item in fields(Shape)}
+    return {name: value for name, value in table.items() if name in known}
+
+
+def _changed(limits: Mapping[str, int], changes: Mapping[str, Any]) -> dict[str, int]:
+    table = changes.get("limits", {})
+    if not isinstance(table, dict):
+        raise fail("E0722", "limits must be a table: [limits.compartments] value = 256")
+    given: dict[str, int] = {}
+    for name, entry in table.items():
+        number = entry.get("value") if isinstance(entry, dict) else entry
+        if name not in limits:
+            raise fail("E0722", f"the FPGA core has no limit {name!r}; it has {', '.join(limits)}")
+        if not isinstance(number, int) or not 0 < number <= limits[name]:
+            raise fail("E0722", f"limit {name} must be 1..{limits[name]}, not {number!r}")
+        given[name] = number
+    return given
