@@ -27,12 +27,15 @@ DIALECTS = {
     "map": "Mapping (`map`)",
     "image": "Images of any chip (`image`)",
     "loihi": "Loihi's own arithmetic (`loihi`)",
+    "spinnaker2": "SpiNNaker2's own arithmetic (`spinnaker2`)",
+    "fpga": "The FPGA core's own arithmetic (`fpga`)",
 }
 
 
 def pages() -> dict[str, str]:
     """Give all pages: text by file name."""
     return {
+        "cli.md": cli_page(),
         "ops.md": ops_page(_asked("ops")["ops"]),
         "passes.md": passes_page(_asked("passes")),
         "targets.md": targets_page(),
@@ -53,6 +56,28 @@ def _asked(*words: str) -> Facts:
         raise SystemExit(f"nmc {' '.join(words)} ended with exit code {code}")
     facts: Facts = json.loads(text.getvalue())
     return facts
+
+
+def cli_page() -> str:
+    """All verbs with their options, from the parsers themselves."""
+    from nmc.cli.parser import VERBS, build
+
+    parts = [
+        "Exit codes: 0 ok (`nmc diff`: the same), 1 an error of the user's (`nmc diff`: different), 2 the network does "
+        "not fit the target, 3 an internal error. Every verb takes `--json`, `-q`, `-v` and `--traceback`."
+    ]
+    for verb in VERBS:
+        parts += [f"## nmc {verb.name}", f"{verb.summary[0].upper()}{verb.summary[1:]}."]
+        rows = []
+        for action in build(verb)._actions:
+            if {"--help", "--json", "--quiet", "--verbose", "--traceback"} & set(action.option_strings):
+                continue
+            shown = ", ".join(action.option_strings) or str(action.metavar or action.dest)
+            choices = " or ".join(map(str, action.choices or ()))
+            value = (choices or action.metavar or "") if action.option_strings and action.nargs != 0 else ""
+            rows.append((f"{shown} {value}".strip(), action.help or ""))
+        parts.append(_table(("argument", "meaning"), rows))
+    return _page("Command line", parts)
 
 
 def ops_page(ops: Sequence[Facts]) -> str:
@@ -125,6 +150,20 @@ def targets_page() -> str:
     return _page("Targets", parts)
 
 
+def _shown(entry: Facts) -> str:
+    """A number, a range, or several numbers by name."""
+    value = entry.get("value")
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {item}" for key, item in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if value is not None:
+        return str(value)
+    if "min" in entry:
+        return f"{entry['min']} .. {entry['max']}"
+    return ", ".join(f"{name} = {item}" for name, item in entry.items() if name != "source")
+
+
 def _entries(data: Facts) -> Iterator[tuple[str, str, str]]:
     """Tables of ``target.toml`` besides limits and costs: name, value, source."""
     for group, entries in data.items():
@@ -132,12 +171,7 @@ def _entries(data: Facts) -> Iterator[tuple[str, str, str]]:
             continue
         named = {"": entries} if "source" in entries else entries
         for name, entry in named.items():
-            value = entry["value"] if "value" in entry else f"{entry['min']} .. {entry['max']}"
-            if isinstance(value, Mapping):
-                value = ", ".join(f"{key} {item}" for key, item in value.items())
-            elif isinstance(value, list):
-                value = ", ".join(map(str, value))
-            yield f"{group}.{name}".rstrip("."), str(value), str(entry["source"])
+            yield f"{group}.{name}".rstrip("."), _shown(entry), str(entry.get("source", ""))
 
 
 def errors_page() -> str:
@@ -212,7 +246,7 @@ def _prose(doc: str) -> Iterator[str]:
     """Paragraphs of a docstring as Markdown; program text becomes a block of code."""
     for block in re.split(r"\n\s*\n", doc.strip()):
         lines = block.split("\n")
-        if re.match(r"( {4}|%|(before|after):|(ann|snn|map|image|loihi)\.[a-z_]+\()", block):
+        if re.match(r"( {4}|%|(before|after):|(ann|snn|map|image|loihi|spinnaker2|fpga)\.[a-z_]+\()", block):
             margin = min(len(line) - len(line.lstrip()) for line in lines)
             yield _fence("\n".join(line[margin:] for line in lines))
         else:

@@ -240,7 +240,9 @@ def compile_traced(
         hint = "end the pipeline with the target's allocation"
         raise fail("E0705", f"the pipeline ends at level {result.module.level}, not mapped", hint=hint)
     tell("emit")
-    final = _lasting(result.module, options.steps).with_attrs(seed=options.seed, source_sha256=_source_hash(source))
+    final = _lasting(result.module, options.steps).with_attrs(
+        seed=options.seed, source_sha256=_source_hash(source)
+    )
     backend = backend_of(resolve(options.target).name)
     files = backend.emit(final)
     tell("measure")
@@ -251,7 +253,9 @@ def compile_traced(
 
 def _lasting(module: Module, steps: int) -> Module:
     """The module with as many steps as asked for: an exact network that is done earlier waits."""
-    return module.with_attrs(steps=max(steps, module.attr("steps", 0))) if module.attr("spike_code") else module
+    return (
+        module.with_attrs(steps=max(steps, module.attr("steps", 0))) if module.attr("spike_code") else module
+    )
 
 
 def _searched(module: Module, options: CompileOptions, tell: Stage) -> CompileOptions:

@@ -136,7 +136,9 @@ def _placement(found: dict[str, Any] | None) -> str:
 
 def _deadline(found: dict[str, Any]) -> str:
     """How much of a tick the fullest core leaves in its fullest one."""
-    margins = ", ".join(f"{100 * left:.0f} % of a tick left at {clock}" for clock, left in found["margins"].items())
+    margins = ", ".join(
+        f"{100 * left:.0f} % of a tick left at {clock}" for clock, left in found["margins"].items()
+    )
     counted = "" if found.get("measured") else ", if every neuron spiked once"
     return f"{margins} ({found['population']}, core {found['core']}, {found['instructions']:,} instructions{counted})"
 

@@ -387,7 +387,10 @@ def _diff(parser: Parser) -> None:
 def _verify(parser: Parser) -> None:
     _samples(parser, "--input", "samples: .npz with x (default: random ones)", required=False)
     parser.add_argument(
-        "--engine", metavar="NAME", action="append", help="only this emulator (repeatable; default: all there are)"
+        "--engine",
+        metavar="NAME",
+        action="append",
+        help="only this emulator (repeatable; default: all there are)",
     )
 
 

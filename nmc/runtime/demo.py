@@ -82,7 +82,7 @@ class DemoResult:
         memory = ", ".join(
             f"{row['resource'].replace('_', ' ')} {row['percent']:.0f} %" for row in report["memory"]
         )
-        place = report["placement"]
+        place = report["placement"] or {"objective": 0, "gap": 0.0, "status": "nothing to place"}
         gap = f"gap to the bound {100 * place['gap']:.1f} %, {place['status']}"
         summary = found.summary
         return "\n".join([
@@ -95,9 +95,16 @@ class DemoResult:
             f"  placement               {place['objective']:,.0f} spike hops a sample ({gap})",
             f"  a sample                {summary['spikes_per_sample']:,.0f} spikes, "
             f"{summary['synaptic_operations_per_sample']:,.0f} synaptic operations",
-            f"  energy, time a sample   {1e6 * summary['energy_per_sample_j']:.1f} uJ, "
-            f"{1e3 * summary['time_per_sample_s']:.2f} ms (estimate from published event costs)",
+            *_cost(summary),
         ])  # fmt: skip
+
+
+def _cost(summary: Mapping[str, float]) -> list[str]:
+    """Energy and time, where a target knows them."""
+    if "energy_per_sample_j" not in summary:
+        return []
+    energy, time = 1e6 * summary["energy_per_sample_j"], 1e3 * summary["time_per_sample_s"]
+    return [f"  energy, time a sample   {energy:.1f} uJ, {time:.2f} ms (estimate from published event costs)"]
 
 
 def run_demo(

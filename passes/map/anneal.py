@@ -1,37 +1,193 @@
-"""Starts and simulated annealing for placement, bit-exact on every machine.
+"""Starts and annealing for placement, bit-exact on every machine.
 
-The cost of every part on every site is kept in one (P, S) table: judging a move takes a few look-ups and
-an accepted move one rank-1 update.  No transcendental function is evaluated in the loop and the random
-numbers are the raw bits of PCG64, so that numpy's version and the processor change nothing.
+Proposals are judged by ``kernel.c`` (or its numpy twin) in integers; what is decided here, temperatures and budgets,
+uses only additions, multiplications and divisions, which IEEE 754 fixes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from nmc.passes.map.quadratic import Grid, IntArray, Quadratic, SiteClasses
+from nmc.passes.map import curves, kernel, spectral
+from nmc.passes.map.quadratic import IntArray, Quadratic
+from nmc.passes.map.sparse import Graph, Sites, SmallArray, cost_of
 
-_CHUNK = 1 << 14
-_COOLING = 4.5  # the last temperature is exp(-4.5) = 1 % of the first
-_NEAR = 8  # tiles' worth of candidate sites around a partner
-_SLOTS = 64  # entries of a part's list of partners, shared out by traffic
-# -ln(u) of 4096 midpoints in 2^-20 steps: rounded so coarsely that every libm gives the same integers
-_SURPRISE = np.rint(-np.log((np.arange(4096) + 0.5) / 4096) * 2.0**20) / 2.0**20
-_UPDATE_BUDGET = 2 * 10**10  # table entries rewritten per run at most (large problems stop earlier)
-
-
-def row_major(problem: Quadratic) -> IntArray:
-    """Part k on the k-th site."""
-    return np.arange(problem.parts, dtype=np.int64)
+_STAGES = 200
+_CALM = 20  # stages at temperature 0 in the end
+_COLD = 0.1  # last temperature over the first
+_PROBES = 2_000
 
 
-def snake(problem: Quadratic, classes: SiteClasses, grid: Grid) -> IntArray:
-    """Parts in order along the tiles, every other column backwards."""
-    tiles = np.arange(grid.width * grid.height, dtype=np.int64).reshape(grid.width, grid.height)
-    tiles[1::2] = tiles[1::2, ::-1]
-    return classes.spread([int(t) for t in np.repeat(tiles.reshape(-1), grid.capacity)[: problem.parts]])
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Parts to be placed on sites, some of them fixed.
+
+    Attributes
+    ----------
+    graph, sites : Graph, Sites
+        Traffic and sites.
+    locked : NDArray[np.bool_]
+        (P,) parts that stay where every start has them.
+    """
+
+    graph: Graph
+    sites: Sites
+    locked: NDArray[np.bool_]
+
+    @property
+    def work(self) -> int:
+        """Cost of judging one proposal, about in entries of the graph."""
+        return 2 * len(self.graph.partner) // max(self.graph.parts, 1) + 20
+
+
+def schedule(hot: float, cold: float = _COLD, stages: int = _STAGES) -> tuple[IntArray, int]:
+    """Temperatures (stages,) falling geometrically from `hot` to `cold` x `hot`, then 0, and their shift."""
+    if hot <= 0:
+        return np.zeros(1, np.int64), 20
+    falling = max(stages - _CALM, 1)
+    shift = max(0, 56 - int(hot).bit_length())  # the first temperature takes 36 bits
+    rate = _root(cold, falling)
+    heat = hot * np.cumprod(np.full(falling, rate)) / rate
+    scaled = np.rint(heat * 2.0 ** (shift - 20)).astype(np.int64)
+    return np.concatenate([scaled, np.zeros(stages - falling, np.int64)]), shift
+
+
+def _root(value: float, degree: int) -> float:
+    """The `degree`-th root of a number below 1 by bisection: the same bits everywhere."""
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        power = 1.0
+        for _ in range(degree):
+            power *= middle
+        low, high = (middle, high) if power < value else (low, middle)
+    return low
+
+
+def reaches(sites: Sites, stages: int, first: int = 0) -> IntArray:
+    """How far (stages,) moves go, in cells: the whole grid (or `first`) at first, 1 in the end."""
+    most = first or max(len(sites.xs), len(sites.ys), 1)
+    return np.maximum(1, most * np.arange(stages, 0, -1, dtype=np.int64) // stages)
+
+
+def typical(task: Task, site: SmallArray | IntArray, reach: int = 0) -> float:
+    """Mean size of the cost change of a move: the scale of the temperatures."""
+    radius = np.full(1, reach or max(len(task.sites.xs), len(task.sites.ys), 1), np.int64)
+    probe = kernel.run(
+        task.graph, task.sites, site, np.full(1, -1, np.int64), radius, _PROBES, 20, 0, locked=task.locked
+    )
+    return probe.typical
+
+
+def anneal(
+    task: Task,
+    site: SmallArray | IntArray,
+    steps: int,
+    hot: float,
+    seed: int,
+    *,
+    cold: float = _COLD,
+    reach: int = 0,
+) -> tuple[SmallArray, int]:
+    """Simulated annealing by exchanging two parts or moving one to an empty site.
+
+    Parameters
+    ----------
+    task : Task
+        The problem.
+    site : array of int
+        (P,) sites to begin with.
+    steps : int
+        Proposals.
+    hot : float
+        First temperature in units of cost; 0 only descends.
+    seed : int
+        Seed of the proposals.
+    cold : float
+        Last temperature over the first.
+    reach : int
+        Cells that moves go at first; 0 for the whole grid.
+
+    Returns
+    -------
+    tuple[SmallArray, int]
+        The best sites (P,) seen and the change of the cost, 0 or less.
+    """
+    heat, shift = schedule(hot, cold)
+    radius = reaches(task.sites, len(heat), reach)
+    each = max(1, steps // len(heat))
+    done = kernel.run(task.graph, task.sites, site, heat, radius, each, shift, seed, locked=task.locked)
+    return done.site, done.change
+
+
+def starts(task: Task, base: IntArray, near: bool = True) -> dict[str, IntArray]:
+    """Placements (P,) by name to begin with: along curves, and spectral; locked parts stay where `base` has them."""
+    shut = task.sites.closed.copy()
+    shut[base[task.locked]] = True
+    free = np.flatnonzero(~task.locked)
+    found = {}
+    if task.sites.is_grid:
+        size = len(task.sites.xs), len(task.sites.ys)
+        for name, curve in curves.CURVES.items():
+            order = curve(*size)
+            found[name] = _filled(base, free, order[~shut[order]])
+        order = curves.rings(*size) if near else curves.rows(*size)
+        cells = order[~shut[order]][: len(free)]
+        if len(free) == task.graph.parts:
+            found["spectral"] = spectral.layout(task.graph, task.sites, cells)
+        found["rings"] = _filled(base, free, cells)
+    else:
+        found["identity"] = _filled(base, free, np.flatnonzero(~shut))
+    return found
+
+
+def _filled(base: IntArray, free: IntArray, order: IntArray) -> IntArray:
+    site = base.copy()
+    site[free] = order[: len(free)]
+    return site
+
+
+def search(
+    task: Task, begins: Mapping[str, IntArray], steps: int, heats: Sequence[float], seed: int, enough: int
+) -> tuple[IntArray, int, str]:
+    """Descend from every start, then anneal from the best so far at each of the `heats`.
+
+    Parameters
+    ----------
+    task : Task
+        The problem.
+    begins : Mapping[str, IntArray]
+        Starts (P,) by name.
+    steps : int
+        Proposals of each run.
+    heats : Sequence[float]
+        First temperature of each run over the mean change of a move.
+    seed : int
+        Seed of the proposals.
+    enough : int
+        A lower bound: the search ends when it is reached.
+
+    Returns
+    -------
+    tuple[IntArray, int, str]
+        Sites (P,), their cost, and the start from which they came.
+    """
+    ends = []
+    for number, (name, begin) in enumerate(begins.items()):
+        new, change = anneal(task, begin, steps // 8, 0.0, seed + number)
+        ends.append((cost_of(task.graph, task.sites, begin) + change, number, name, new))
+    cost, _, origin, site = min(ends, key=lambda end: end[:2])
+    scale = typical(task, next(iter(begins.values())))
+    for run, heat in enumerate(heats):
+        if cost <= enough:
+            break
+        new, change = anneal(task, site, steps, heat * scale, seed + 1000 + run)
+        site, cost = new, cost + change
+    return site.astype(np.int64), cost, origin
 
 
 def greedy(problem: Quadratic) -> IntArray:
@@ -51,125 +207,3 @@ def greedy(problem: Quadratic) -> IntArray:
         cost += problem.weight[:, part, None] * problem.distance[at]
         tie = problem.weight[part].copy() if step == 0 else tie + problem.weight[part]
     return site
-
-
-def cost_table(problem: Quadratic, site: IntArray) -> IntArray:
-    """Cost (P, S) of each part on each site, the other parts staying on `site`."""
-    return np.ascontiguousarray(problem.linear + problem.weight @ problem.distance[site])
-
-
-def typical_change(problem: Quadratic, site: IntArray) -> float:
-    """Mean size of the cost change when a part moves by itself: the scale of the temperatures."""
-    table = cost_table(problem, site)
-    change = np.abs(table - table[np.arange(problem.parts), site][:, None])
-    return float(int(change.sum()) / change.size)
-
-
-def _proposals(
-    parts: int, sites: int, near: int, steps: int, hot: float, seed: int
-) -> Iterator[tuple[list[int], list[int], list[int], list[int], list[float]]]:
-    """Chunks of moves: part, site (or -1), slot of its partner, rank near that, and worst change accepted."""
-    bits = np.random.PCG64(seed)
-    for begin in range(0, steps, _CHUNK):
-        count = min(_CHUNK, steps - begin)
-        raw = bits.random_raw(count)
-        more = bits.random_raw(count)
-        low, high = raw & np.uint64(0xFFFFFFFF), raw >> np.uint64(32)
-        part = (low * np.uint64(parts)) >> np.uint64(32)
-        slot = high >> np.uint64(26)
-        place = (((more >> np.uint64(32)) * np.uint64(sites)) >> np.uint64(32)).astype(np.int64)
-        place[(more >> np.uint64(15)) & np.uint64(3) != 0] = -1
-        rank = ((high & np.uint64(0x3FFFFFF)) * np.uint64(near)) >> np.uint64(26)
-        heat = hot * np.cumprod(np.full(count, 1.0 - _COOLING / steps))
-        hot = float(heat[-1])
-        limit = heat * _SURPRISE[(more & np.uint64(4095)).astype(np.int64)]
-        yield part.tolist(), place.tolist(), slot.tolist(), rank.tolist(), limit.tolist()
-
-
-def _partners(weight: IntArray) -> IntArray:
-    """Partners (P, 64) of each part, each in a number of slots proportional to their traffic."""
-    sums = weight.cumsum(axis=1)
-    marks = (2 * np.arange(_SLOTS) + 1) * sums[:, -1:]
-    slots = [np.searchsorted(2 * _SLOTS * s, m, side="right") for s, m in zip(sums, marks, strict=True)]
-    return np.minimum(np.array(slots, dtype=np.int64), len(weight) - 1)  # parts without traffic: anybody
-
-
-def anneal(
-    problem: Quadratic, classes: SiteClasses, start: IntArray, steps: int, hot: float, seed: int
-) -> tuple[IntArray, int]:
-    """Simulated annealing by exchanging two parts or moving one to an empty site.
-
-    Parameters
-    ----------
-    problem : Quadratic
-        Parts and sites.
-    classes : SiteClasses
-        Sites that are equal; moves within a class are skipped.
-    start : IntArray
-        (P,) sites to begin with.
-    steps : int
-        Proposals.
-    hot : float
-        First temperature in units of cost, falling geometrically to 1 % of it; 0 only descends.
-    seed : int
-        Seed of the proposals.
-
-    Returns
-    -------
-    tuple[IntArray, int]
-        The best sites (P,) seen and their cost, never worse than the start.
-    """
-    walk = _Walk(problem, start)
-    near = np.argsort(problem.distance, axis=1, kind="stable")[:, : _NEAR * int(classes.size.max())]
-    around, kind, partners = near.tolist(), classes.of_site.tolist(), _partners(problem.weight).tolist()
-    site, owner, seen = walk.site, walk.owner, walk.seen
-    weight, distance = problem.weight.tolist(), problem.distance.tolist()
-    updates = _UPDATE_BUDGET // (problem.parts * problem.sites)
-    for chunk in _proposals(problem.parts, problem.sites, near.shape[1], steps, hot, seed):
-        for i, b, slot, rank, limit in zip(*chunk, strict=True):
-            a = site[i]
-            if b < 0:
-                b = around[site[partners[i][slot]]][rank]
-            if kind[a] == kind[b]:
-                continue
-            k = owner[b]
-            change = seen[i, b] - seen[i, a]
-            if k >= 0:
-                change += seen[k, a] - seen[k, b] + 2 * weight[i][k] * distance[a][b]
-            if change <= limit:
-                walk.move(i, b, k, change)
-        if walk.moves > updates:
-            break
-    return np.asarray(walk.best, dtype=np.int64), walk.best_cost
-
-
-class _Walk:
-    """The state of one annealing run: sites, owners, and the cost table they imply."""
-
-    def __init__(self, problem: Quadratic, start: IntArray) -> None:
-        self.site: list[int] = start.tolist()
-        self.owner = [-1] * problem.sites
-        for part, at in enumerate(self.site):
-            self.owner[at] = part
-        self.table = cost_table(problem, start)
-        self.seen = self.table.data  # scalar reads are several times faster than through numpy
-        self.cost = self.best_cost = problem.cost(start)
-        self.best = list(self.site)
-        self.moves = 0
-        self._pull = problem.weight[:, :, None]
-        self._distance = problem.distance
-
-    def move(self, part: int, to: int, other: int, change: int) -> None:
-        """Put `part` on `to`; `other` (-1 for none), which is there, takes its place."""
-        at = self.site[part]
-        shift = self._distance[to] - self._distance[at]
-        if other >= 0:
-            self.table += (self._pull[part] - self._pull[other]) * shift
-            self.site[other] = at
-        else:
-            self.table += self._pull[part] * shift
-        self.site[part], self.owner[at], self.owner[to] = to, other, part
-        self.moves += 1
-        self.cost += change
-        if self.cost < self.best_cost:
-            self.best_cost, self.best = self.cost, list(self.site)

@@ -11,6 +11,7 @@ import numpy as np
 
 from nmc.passes.map import anneal, bounds, exact
 from nmc.passes.map.quadratic import Grid, IntArray, Quadratic, SiteClasses
+from nmc.passes.map.sparse import Graph, Sites
 
 _STEPS = 20_000
 
@@ -71,14 +72,11 @@ def _piece(piece: Quadratic, classes: SiteClasses, grid: Grid, limit: float, see
     """Proven cost of one group placed alone on the mesh."""
     profile = bounds.cut_profile(piece.weight)
     boxes = bounds.box_bounds(profile, grid)
-    start, cost = anneal.anneal(
-        piece,
-        classes,
-        anneal.greedy(piece),
-        _STEPS,
-        anneal.typical_change(piece, anneal.row_major(piece)),
-        seed,
-    )
+    sites = Sites.metric(piece.distance)
+    task = anneal.Task(Graph.from_dense(piece.weight), sites, np.zeros(piece.parts, bool))
+    begin = anneal.greedy(piece)
+    best, change = anneal.anneal(task, begin, _STEPS, anneal.typical(task, begin), seed)
+    start, cost = best.astype(np.int64), piece.cost(begin) + change
     least = max(min(boxes.values()), bounds.star_bound(piece, bounds.star_matrix(piece)))
     if least >= cost:
         return cost

@@ -62,13 +62,17 @@ class Partition(Pass, name="partition", takes="snn", gives="mapped"):
         name = self.target or module.attr("target", "")
         if not name:
             raise fail("E0701", "the module names no target; legalise it for one first")
-        target = resolve(name)
-        work = _Partitioner(module, target, places(module, target))
-        work.cut_populations()
-        cores = work.pack(self.merge)
-        mapped = _mapped(work, cores).with_attrs(target=name, cores=len(cores))
-        pins(mapped, target)  # refuses parts that their place has no room for
-        return mapped
+        return partition(module, resolve(name), name, merge=self.merge)
+
+
+def partition(module: Module, target: Target, name: str, *, merge: bool = True) -> Module:
+    """Partition a module for a target as it is given; `name` is what the attribute ``target`` says from here on."""
+    work = _Partitioner(module, target, places(module, target))
+    work.cut_populations()
+    cores = work.pack(merge)
+    mapped = _mapped(work, cores).with_attrs(target=name, cores=len(cores))
+    pins(mapped, target)  # refuses parts that their place has no room for
+    return mapped
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,12 @@ from nmc.passes.base import Pass
 from nmc.passes.data import fit_shape, load_samples
 from nmc.passes.map.pins import pins
 
+if TYPE_CHECKING:
+    from nmc.passes.map.result import Placement
+
 Array = NDArray[Any]
+#: Sites up to which matrices of all pairs are built: bounds and windows need them.
+_DENSE = 2048
 #: Spike counts are scaled so that the largest total stays this small: exact integers for the solver.
 _SCALE = 1 << 20
 
@@ -46,21 +51,31 @@ class Place(Pass, name="place", takes="mapped"):
 
     def run(self, module: Module) -> Module:
         """Place and note how good it is."""
-        from nmc.passes.map.placement import mesh_distance, place
-
         target = resolve(module.attr("target", ""))
         spikes, counted = self._spikes(module)
         demands = traffic(module, target, spikes)
-        distance = _distances(target, mesh_distance)
-        fixed = pins(module, target)
-        found = place(demands.between, distance, fixed=fixed, seed=self.seed, effort=self.effort)
+        found = self._found(demands, coordinates(target), pins(module, target))
         ops = [_placed(op, found.site, demands.sent) for op in module.ops]
         quality = {
             "objective": round(found.objective / demands.scale, 3), "bound": round(found.bound / demands.scale, 3),
-            "gap": round(found.gap, 6), "status": found.status,
+            "bound_name": found.bound_name, "gap": round(found.gap, 6), "status": found.status,
             "method": found.method, "spikes": "measured" if counted else "guessed",
         }  # fmt: skip
         return module.with_ops(ops).with_attrs(placement=quality)
+
+    def _found(self, demands: Traffic, at: NDArray[np.int64], fixed: Mapping[int, int]) -> Placement:
+        """The placement of the cores on sites at coordinates `at`."""
+        from nmc.passes.map.large import place_large
+        from nmc.passes.map.placement import place
+        from nmc.passes.map.sparse import Graph
+
+        if len(at) > _DENSE:
+            graph = Graph.from_pairs(demands.cores, demands.source, demands.goal, demands.count)
+            return place_large(graph, at, fixed=fixed, seed=self.seed, effort=self.effort)
+        between = np.zeros((demands.cores, demands.cores), np.int64)
+        between[demands.source, demands.goal] = demands.count
+        hops = np.abs(at[:, None] - at[None]).sum(axis=2)
+        return place(between, hops, at=at, fixed=fixed, seed=self.seed, effort=self.effort)
 
     def _spikes(self, module: Module) -> tuple[Mapping[str, Array], bool]:
         """Spikes of each neuron, a sample; whether they were measured."""
@@ -82,9 +97,24 @@ class Place(Pass, name="place", takes="mapped"):
 
 @dataclass(frozen=True)
 class Traffic:
-    """Spikes a sample between logical cores, times `scale` as integers, and those of each part to each logical core."""
+    """Spikes a sample between logical cores, and those of each part to each logical core.
 
-    between: NDArray[np.int64]
+    Attributes
+    ----------
+    cores : int
+        Number of logical cores.
+    source, goal, count : NDArray[np.int64]
+        (E,) pairs of different cores, in ascending order, and the spikes between them times `scale`, rounded.
+    scale : float
+        Makes the counts integers that the solvers can add up.
+    sent : mapping
+        Spikes of each part to each logical core, rounded.
+    """
+
+    cores: int
+    source: NDArray[np.int64]
+    goal: NDArray[np.int64]
+    count: NDArray[np.int64]
     scale: float
     sent: Mapping[str, Mapping[int, int]]
 
@@ -107,7 +137,7 @@ def traffic(module: Module, target: Target, spikes: Mapping[str, Array]) -> Traf
     """
     parts = {part.out: part for part in module.of_type(Neurons)}
     cores = 1 + max((part.core for part in parts.values()), default=0)
-    between = np.zeros((cores, cores))
+    between: dict[tuple[int, int], float] = {}
     sent: dict[str, dict[int, float]] = {}
     for link in module.of_type(Synapses):
         source, goal = parts[link.source.name], parts[link.target.name]
@@ -119,25 +149,28 @@ def traffic(module: Module, target: Target, spikes: Mapping[str, Array]) -> Traf
         count = float((np.ones(source.of.shape) if sent_by is None else sent_by)[source.slices][mask].sum())
         row = sent.setdefault(source.out, {})
         row[goal.core] = row.get(goal.core, 0.0) + count
-        if source.core != HOST:
-            between[source.core, goal.core] += count
-    np.fill_diagonal(between, 0)
-    factor = min(_SCALE / max(between.max(initial=0.0), 1.0), 1000.0)
+        if source.core not in (HOST, goal.core):
+            pair = source.core, goal.core
+            between[pair] = between.get(pair, 0.0) + count
+    factor = min(_SCALE / max(1.0, *between.values(), 1.0), 1000.0)
+    ends = np.array(sorted(between), np.int64).reshape(-1, 2)
+    whole = np.rint(np.array([between[pair] for pair in sorted(between)], np.float64) * factor).astype(
+        np.int64
+    )
     rounded = {part: {core: round(count) for core, count in row.items()} for part, row in sent.items()}
-    return Traffic(np.rint(between * factor).astype(np.int64), float(factor), rounded)
+    return Traffic(cores, ends[:, 0], ends[:, 1], whole, float(factor), rounded)
 
 
-def _distances(target: Target, mesh_distance: Any) -> NDArray[np.int64]:
-    """Hops between all cores; chips lie side by side in a row."""
+def coordinates(target: Target) -> NDArray[np.int64]:
+    """Tile (x, y) of every core (S, 2); chips lie side by side in a row."""
+    wide, high = target.tiles
     if target.positions:
         each = np.array(target.positions, np.int64)
-        tiles = np.concatenate([each + (chip * target.tiles[0], 0) for chip in range(target.chips)])
-        return np.asarray(np.abs(tiles[:, None] - tiles[None]).sum(axis=2))
-    if target.chips == 1:
-        return np.asarray(mesh_distance(*target.tiles, target.cores_per_tile), np.int64)
-    return np.asarray(
-        mesh_distance(target.tiles[0] * target.chips, target.tiles[1], target.cores_per_tile), np.int64
+        return np.concatenate([each + (chip * wide, 0) for chip in range(target.chips)])
+    tile = (
+        np.arange(wide * target.chips * high * target.cores_per_tile, dtype=np.int64) // target.cores_per_tile
     )
+    return np.stack(np.divmod(tile, high), axis=1)
 
 
 def _placed(op: Op, site: tuple[int, ...], sent: Mapping[str, Mapping[int, int]]) -> Op:

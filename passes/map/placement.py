@@ -13,7 +13,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from nmc.passes.map import anneal, bounds, decompose, exact, windows
+from nmc.passes.map import anneal, bounds, decompose, eigen, exact, multilevel, windows
+from nmc.passes.map.mesh import Mesh, mesh_of, metric_mesh
 from nmc.passes.map.quadratic import (
     Grid,
     IntArray,
@@ -23,6 +24,8 @@ from nmc.passes.map.quadratic import (
     mesh_distance,
     site_classes,
 )
+from nmc.passes.map.result import Placement, report
+from nmc.passes.map.sparse import Graph
 
 __all__ = ["Effort", "IntArray", "Placement", "mesh_distance", "place"]
 
@@ -31,43 +34,12 @@ _MAX_COST = 2**50  # twice the largest possible cost times the number of sites m
 
 
 @dataclass(frozen=True)
-class Placement:
-    """A placement and what is proved about it.
-
-    Attributes
-    ----------
-    site : tuple[int, ...]
-        Site of each part, all different.
-    objective : int
-        Sum over all ordered pairs of parts of traffic[i, j] * distance[site_i, site_j].
-    bound : int
-        Proven lower bound on the objective of every lawful placement.
-    gap : float
-        (objective - bound) / objective, 0.0 if the objective is 0.
-    status : str
-        "optimal" if the bound reaches the objective, else "feasible".
-    method : str
-        Steps that led to the answer, e.g. "anneal+cp-sat", "anneal+windows".
-    bounds : tuple[tuple[str, int], ...]
-        Every bound computed, by name.
-    """
-
-    site: tuple[int, ...]
-    objective: int
-    bound: int
-    gap: float
-    status: str
-    method: str
-    bounds: tuple[tuple[str, int], ...]
-
-
-@dataclass(frozen=True)
 class _Budget:
     """Fixed amounts of work: annealing runs, the exact model, windows, and pieces of the decomposition."""
 
     steps_per_part: int
-    max_steps: int
-    runs: int
+    max_work: int  # entries of the traffic looked at in all runs together
+    heats: tuple[float, ...]  # first temperature of each run over the typical change of a move
     exact_parts: int
     exact_time: float
     windows: int
@@ -77,19 +49,35 @@ class _Budget:
 
 
 _BUDGETS: dict[str, _Budget] = {
-    "fast": _Budget(1_000, 60_000, 2, 8, 0.5, 0, 0.0, (6,), 0.1),
-    "normal": _Budget(5_000, 250_000, 10, 12, 2.0, 20, 0.1, (6, 10), 0.3),
-    "best": _Budget(20_000, 2_000_000, 12, 16, 30.0, 100, 0.5, (6, 8, 10, 12), 5.0),
+    "fast": _Budget(2_000, 60_000_000, (0.3, 0.1), 8, 0.5, 0, 0.0, (6,), 0.1),
+    "normal": _Budget(
+        40_000,
+        3_000_000_000,
+        (0.3, 0.1, 0.3, 0.03, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3),
+        12,
+        2.0,
+        20,
+        0.1,
+        (6, 10),
+        0.3,
+    ),
+    "best": _Budget(
+        100_000, 40_000_000_000, (0.3, 0.1, 0.3, 0.03) * 6, 16, 30.0, 100, 0.5, (6, 8, 10, 12), 5.0
+    ),
 }
-# first temperatures of the runs over the typical change: from a melt to a gentle warming of the best so far
-_HEATS = (0.3, 0.5, 0.1, 0.5, 0.05)
+_LEAST_STEPS = 100  # of each part and run, whatever the budget
 _WINDOW = 7
+_WINDOW_PARTS = 400  # windows need dense matrices and are lost in larger problems
+_PIECES_PARTS = 130
+_CUT_PARTS = 600
+_LEVELS_PARTS = 200  # from here on the multilevel placement is one of the starts
 
 
 def place(
     traffic: ArrayLike,
     distance: ArrayLike,
     *,
+    at: ArrayLike | None = None,
     fixed: Mapping[int, int] | None = None,
     starts: Sequence[Sequence[int]] = (),
     seed: int = 0,
@@ -103,6 +91,8 @@ def place(
         (P, P) nonnegative directed traffic (e.g. spikes); the diagonal does not matter.
     distance : IntArray
         (S, S) nonnegative symmetric distances with zero diagonal, S >= P (see `mesh_distance`).
+    at : array of int, optional
+        (S, 2) coordinates of which `distance` holds the Manhattan distances; a whole mesh is recognised without.
     fixed : Mapping[int, int], optional
         Sites of pinned parts.
     starts : Sequence[Sequence[int]]
@@ -127,17 +117,51 @@ def place(
     whole = _problem(traffic, distance)
     pins = _pins(whole, fixed)
     begins = [_start(whole, pins, start) for start in starts]
-    parts, sites = np.arange(whole.parts), np.arange(whole.sites)
-    free = np.setdiff1d(parts, np.fromiter(pins, np.int64, len(pins)))
-    room = np.setdiff1d(sites, np.fromiter(pins.values(), np.int64, len(pins)))
+    free = np.setdiff1d(np.arange(whole.parts), np.fromiter(pins, np.int64, len(pins)))
+    room = np.setdiff1d(np.arange(whole.sites), np.fromiter(pins.values(), np.int64, len(pins)))
     site = np.zeros(whole.parts, dtype=np.int64)
-    for part, at in pins.items():
-        site[part] = at
-    problem = whole.restrict(free, room, site)
-    inner = [np.searchsorted(room, begin[free]) for begin in begins]
-    found, proved, method = _search(problem, inner, seed, _BUDGETS[effort])
-    site[free] = room[found]
-    return _report(site, whole.cost(site), proved, method)
+    for part, spot in pins.items():
+        site[part] = spot
+    problem = _Problem(whole, whole.restrict(free, room, site), free, room, site, _mesh(whole, at))
+    found, proved, method = _search(problem, begins, seed, _BUDGETS[effort])
+    return report(found, whole.cost(found), proved, method)
+
+
+@dataclass(frozen=True, eq=False)
+class _Problem:
+    """The whole problem for annealing, and `inner`, in which pinned parts are folded away, for everything else."""
+
+    whole: Quadratic
+    inner: Quadratic
+    free: IntArray
+    room: IntArray
+    pinned: IntArray
+    mesh: Mesh
+
+    def full(self, inner: IntArray) -> IntArray:
+        """Sites of all parts from those of the free ones in the inner problem."""
+        site = self.pinned.copy()
+        site[self.free] = self.room[inner]
+        return site
+
+    def part(self, site: IntArray) -> IntArray:
+        """Sites of the free parts in the inner problem."""
+        return np.searchsorted(self.room, site[self.free]).astype(np.int64)
+
+
+def _mesh(whole: Quadratic, at: ArrayLike | None) -> Mesh:
+    """The sites as a grid if they are one: given by coordinates, or recognised by their distances."""
+    if at is not None:
+        where = np.asarray(at, np.int64)
+        apart = np.abs(where[:, None] - where[None]).sum(axis=2)
+        if not np.array_equal(apart, whole.distance):
+            raise ValueError("distance is not that of the coordinates")
+        return mesh_of(where)
+    classes = site_classes(whole)
+    grid = as_grid(whole, classes)
+    if grid is None or not whole.sites:
+        return metric_mesh(whole.distance)
+    return mesh_of(np.stack(np.divmod(classes.of_site, grid.height), axis=1))
 
 
 def _problem(traffic: ArrayLike, distance: ArrayLike) -> Quadratic:
@@ -186,76 +210,92 @@ def _start(problem: Quadratic, pins: Mapping[int, int], start: Sequence[int]) ->
 
 
 def _search(
-    problem: Quadratic, starts: list[IntArray], seed: int, budget: _Budget
+    task: _Problem, starts: list[IntArray], seed: int, budget: _Budget
 ) -> tuple[IntArray, dict[str, int], str]:
     """Best sites found, every bound proved by name, and the method."""
+    problem = task.inner
     if problem.parts == 0 or not (problem.weight.any() or problem.linear.any()):
-        return anneal.row_major(problem), {"trivial": problem.constant}, "trivial"
+        return task.full(np.arange(problem.parts, dtype=np.int64)), {"trivial": problem.constant}, "trivial"
     classes = site_classes(problem)
     grid = as_grid(problem, classes)
     star = bounds.star_matrix(problem)
+    proved = _simple_bounds(problem, classes, star)
+    small = problem.parts <= _CUT_PARTS
+    profile = bounds.cut_profile(problem.weight) if grid and small else np.zeros(1, np.int64)
+    boxes = bounds.box_bounds(profile, grid) if grid and small else {}
+    if boxes:
+        proved["cut"] = problem.constant + min(boxes.values())
+    site, cost, method = _anneal(task, starts, seed, budget, max(proved.values()))
+    if cost <= max(proved.values()):
+        return site, proved, method
+    if problem.parts > budget.exact_parts:
+        return _improved(task, site, cost, method, proved, classes, grid, seed, budget)
+    begin = task.part(site)
+    if grid:
+        boxes = {box: max(value, *proved.values()) for box, value in boxes.items()}
+        proof = exact.solve_boxes(problem, classes, grid, profile, boxes, begin, budget.exact_time)
+    else:
+        least = max(proved.values()) - problem.constant
+        proof = exact.solve_general(problem, classes, star, begin, budget.exact_time, least)
+    proved["cp-sat"] = proof.bound
+    return task.full(proof.site), proved, f"{method}+cp-sat"
+
+
+def _simple_bounds(problem: Quadratic, classes: SiteClasses, star: IntArray) -> dict[str, int]:
+    """The bounds that need no search."""
     proved = {"hop": bounds.hop_bound(problem, classes), "star": bounds.star_bound(problem, star)}
     lawler = bounds.gilmore_lawler_bound(problem, star)
     if lawler is not None:
         proved["gilmore-lawler"] = lawler
-    profile = bounds.cut_profile(problem.weight)
-    boxes = bounds.box_bounds(profile, grid) if grid else {}
-    if grid:
-        proved["cut"] = problem.constant + min(boxes.values())
-    site, cost = _anneal(problem, classes, grid, starts, seed, budget, max(proved.values()))
-    if cost <= max(proved.values()):
-        return site, proved, "anneal"
-    if problem.parts > budget.exact_parts:
-        if grid:
-            proved["pieces"] = max(
-                decompose.pieces_bound(problem, classes, grid, size, budget.piece_time, seed)
-                for size in budget.pieces
-            )
-        if budget.windows == 0 or cost <= max(proved.values()):
-            return site, proved, "anneal"
-        site, _ = windows.improve_windows(problem, site, budget.windows, _WINDOW, budget.window_time)
-        return site, proved, "anneal+windows"
-    if grid:
-        boxes = {box: max(value, *proved.values()) for box, value in boxes.items()}
-        proof = exact.solve_boxes(problem, classes, grid, profile, boxes, site, budget.exact_time)
-    else:
-        least = max(proved.values()) - problem.constant
-        proof = exact.solve_general(problem, classes, star, site, budget.exact_time, least)
-    proved["cp-sat"] = proof.bound
-    return proof.site, proved, "anneal+cp-sat"
+    projected = eigen.projected_bound(problem)
+    if projected is not None:
+        proved["projected-eigenvalue"] = projected
+    return proved
+
+
+def _improved(
+    task: _Problem,
+    site: IntArray,
+    cost: int,
+    method: str,
+    proved: dict[str, int],
+    classes: SiteClasses,
+    grid: Grid | None,
+    seed: int,
+    budget: _Budget,
+) -> tuple[IntArray, dict[str, int], str]:
+    """Windows for the placement and pieces for the bound of a problem too large for the exact model."""
+    problem = task.inner
+    best = max(proved, key=lambda name: proved[name])
+    if grid and problem.parts <= _PIECES_PARTS and best != "projected-eigenvalue":
+        proved["pieces"] = max(
+            decompose.pieces_bound(problem, classes, grid, size, budget.piece_time, seed)
+            for size in budget.pieces
+        )
+    if budget.windows == 0 or cost <= max(proved.values()) or problem.parts > _WINDOW_PARTS:
+        return site, proved, method
+    inner, _ = windows.improve_windows(problem, task.part(site), budget.windows, _WINDOW, budget.window_time)
+    return task.full(inner), proved, f"{method}+windows"
 
 
 def _anneal(
-    problem: Quadratic,
-    classes: SiteClasses,
-    grid: Grid | None,
-    starts: list[IntArray],
-    seed: int,
-    budget: _Budget,
-    bound: int,
-) -> tuple[IntArray, int]:
+    task: _Problem, starts: list[IntArray], seed: int, budget: _Budget, bound: int
+) -> tuple[IntArray, int, str]:
     """Descend from every start, then anneal from the best of them; stop once the bound is reached."""
-    begins = [anneal.row_major(problem), anneal.greedy(problem), *starts]
-    if grid:
-        begins.append(anneal.snake(problem, classes, grid))
-    steps = min(budget.max_steps, budget.steps_per_part * problem.parts)
-    ends = [anneal.anneal(problem, classes, s, steps // 8, 0.0, seed + n) for n, s in enumerate(begins)]
-    site, cost = min(ends, key=lambda end: end[1])
-    scale = anneal.typical_change(problem, begins[0])
-    for run in range(budget.runs):
-        if cost <= bound:
-            break
-        hot = scale * _HEATS[run % len(_HEATS)]
-        new, least = anneal.anneal(problem, classes, site, steps, hot, seed + 1000 + run)
-        if least < cost:
-            site, cost = new, least
-    return site, cost
-
-
-def _report(site: IntArray, objective: int, proved: Mapping[str, int], method: str) -> Placement:
-    """The answer with the best bound and the gap it leaves."""
-    bound = max(proved.values())
-    gap = (objective - bound) / objective if objective else 0.0
-    status = "optimal" if bound == objective else "feasible"
-    chosen = tuple(int(s) for s in site)
-    return Placement(chosen, objective, bound, gap, status, method, tuple(proved.items()))
+    cell, number = task.mesh.cell, task.mesh.number
+    locked = np.ones(task.whole.parts, bool)
+    locked[task.free] = False
+    graph = Graph.from_dense(task.whole.weight)
+    job = anneal.Task(graph, task.mesh.sites, locked)
+    begins = {"row-major": cell[task.full(np.arange(len(task.free), dtype=np.int64))]}
+    begins |= anneal.starts(job, cell[task.pinned])
+    if len(task.free) <= _LEVELS_PARTS:
+        begins["greedy"] = cell[task.full(anneal.greedy(task.inner))]
+    elif task.mesh.sites.is_grid and not locked.any():
+        begins["levels"] = multilevel.on_mesh(graph, task.mesh.sites, seed, multilevel.Work())
+    begins |= {f"given {k}": cell[start] for k, start in enumerate(starts)}
+    parts, runs = len(task.free), len(budget.heats)
+    steps = min(budget.steps_per_part * parts, budget.max_work // (runs * job.work))
+    steps = max(steps, _LEAST_STEPS * parts)
+    found, cost, origin = anneal.search(job, begins, steps, budget.heats, seed, bound)
+    return number[found], cost, f"{origin}+anneal"

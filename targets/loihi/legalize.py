@@ -199,7 +199,9 @@ class Legalization:
     ) -> Law | None:
         """The common form of a population, unless something is wrong with it or what it takes."""
         before = len(self.problems)
-        told = sum(hasattr(self.module.producers[value.name], "advice") for value in op.current)  # refused itself
+        told = sum(
+            hasattr(self.module.producers[value.name], "advice") for value in op.current
+        )  # refused itself
         if len(drives) + len(projections) + told != len(op.current) or len(drives) > 1:
             self.refuse("E0610", "a population takes projections and at most one constant current", op)
         law = law_of(op, projections, self.counts, bool(drives))

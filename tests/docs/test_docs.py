@@ -12,7 +12,7 @@ import pytest
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 #: Pages with commands, in the order in which a reader would go through them: later ones use earlier files.
-GUIDES = ("tutorial", "custom-pass", "custom-chip", "ir", "mapping")
+GUIDES = ("tutorial", "custom-pass", "custom-chip", "ir", "mapping", "diff", "nir", "exact", "fpga")
 PAGES = sorted(DOCS.rglob("*.md"))
 
 

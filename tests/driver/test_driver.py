@@ -10,8 +10,8 @@ import pytest
 from nmc.driver import CompileOptions, compile_model, load, opt
 from nmc.ir.diagnostics import NmcError
 from nmc.ir.npz import write_npz
-from nmc.passes.manager import ManagerOptions
 from nmc.ir.text.sidefile import save
+from nmc.passes.manager import ManagerOptions
 
 MODEL = Path(__file__).resolve().parents[2] / "examples" / "models" / "digits_mlp.onnx"
 

@@ -84,6 +84,15 @@ def test_small_problems_match_brute_force(case: tuple[IntArray, IntArray, dict[i
     assert all(answer.site[part] == at for part, at in pins.items())
 
 
+@pytest.mark.parametrize("mesh", [(4, 2, 1), (2, 2, 2), (8, 1, 1)])
+@pytest.mark.parametrize("density", [0.25, 0.9])
+def test_eight_parts_match_brute_force(mesh: tuple[int, int, int], density: float) -> None:
+    traffic, distance = random_traffic(8, density, seed=sum(mesh)), mesh_distance(*mesh)
+    answer = place(traffic, distance, effort="fast")
+    check(answer, traffic, distance)
+    assert answer.objective == brute_force(traffic, distance, {})
+
+
 @given(small_cases(), st.integers(1, 4))
 @settings(max_examples=60, deadline=None)
 def test_no_bound_exceeds_the_brute_force_optimum(

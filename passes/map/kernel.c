@@ -1,0 +1,145 @@
+/* Simulated annealing of a placement: parts exchange sites, or move to empty ones.
+ *
+ * Integers only, a counter-based generator and a given number of proposals: the numpy twin (twin.py) makes the
+ * same decisions on every machine, so that a compiler is a matter of speed alone. twin.py and this file must be
+ * changed together; tests/map/test_kernel.py compares them.
+ */
+#include <stdint.h>
+#include <string.h>
+
+typedef struct {
+    int64_t sites, parts, movable, width, height, near_count, near_radius;
+    int64_t stages, steps, shift, exact_best;
+    uint64_t seed;
+    const int64_t *start;    /* parts + 1: partners of part i are start[i] .. start[i + 1] - 1 */
+    const int32_t *partner;
+    const int64_t *weight;
+    const int32_t *free;     /* movable parts */
+    const int32_t *xs, *ys;  /* coordinates of the columns and rows of a grid (width > 0) */
+    const int32_t *table;    /* sites x sites distances otherwise */
+    const int32_t *near;     /* sites x near_count nearest sites of each site, for the table */
+    const int64_t *heat;     /* of each stage; -1 only probes */
+    const int64_t *radius;   /* of the moves in each stage */
+    const int64_t *surprise; /* 4096 values of -ln(u) */
+    int32_t *site;           /* of each part; -1 for one that lies beside the sites */
+    int32_t *at;             /* x, y of each part, for the grid */
+    int32_t *owner;          /* of each site; -1 empty, -2 closed */
+    int32_t *best;           /* best sites seen */
+    int64_t *told;           /* cost change now, best cost change, moves, sum of |change|, proposals judged */
+} Run;
+
+static uint64_t mixed(uint64_t z)
+{   /* splitmix64: Steele, Lea, Flood (OOPSLA 2014) */
+    z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
+    return z ^ (z >> 31);
+}
+
+static int32_t size_of(int32_t value)
+{
+    return value < 0 ? -value : value;
+}
+
+/* Change of the cost when part i goes from site a to site b; its pair with part k stays as it is. */
+static int64_t change(const Run *r, int64_t i, int64_t a, int64_t b, int64_t k)
+{
+    const int64_t first = r->start[i], last = r->start[i + 1];
+    int64_t sum = 0;
+    if (r->width > 0) {
+        const int32_t ax = r->xs[a / r->height], ay = r->ys[a % r->height];
+        const int32_t bx = r->xs[b / r->height], by = r->ys[b % r->height];
+        for (int64_t e = first; e < last; e++) {
+            const int64_t j = r->partner[e];
+            const int32_t x = r->at[2 * j], y = r->at[2 * j + 1];
+            const int32_t d = size_of(bx - x) - size_of(ax - x) + size_of(by - y) - size_of(ay - y);
+            sum += j == k ? 0 : r->weight[e] * d;
+        }
+    } else {
+        const int32_t *from = r->table + a * r->sites, *to = r->table + b * r->sites;
+        for (int64_t e = first; e < last; e++) {
+            const int64_t j = r->partner[e], s = r->site[j];
+            sum += j == k ? 0 : r->weight[e] * (to[s] - from[s]);
+        }
+    }
+    return sum;
+}
+
+/* Site proposed for part i on site a; -1 for none. */
+static int64_t goal(const Run *r, int64_t i, int64_t a, uint64_t high, uint64_t v, int64_t radius)
+{
+    const int64_t first = r->start[i], degree = r->start[i + 1] - first;
+    const uint64_t kind = high & 3;
+    const int64_t across = (v >> 12) & 0x3FFFFFF, along = v >> 38;
+    int64_t j = i, reach = kind == 2 ? radius : r->near_radius;
+    if (degree > 0 && kind < 2) {
+        const int64_t one = first + ((((high >> 2) & 0x7FFF) * degree) >> 15);
+        const int64_t two = first + (((high >> 17) * degree) >> 15);
+        j = r->partner[r->weight[two] > r->weight[one] ? two : one];
+    }
+    if (r->width == 0) {
+        if (kind == 0)
+            return r->near[r->site[j] * r->near_count + ((across * r->near_count) >> 26)];
+        return (across * r->sites) >> 26;
+    }
+    const int64_t centre = r->site[j];
+    if (centre < 0)
+        return -1;
+    const int64_t x = centre / r->height + ((across * (2 * reach + 1)) >> 26) - reach;
+    const int64_t y = centre % r->height + ((along * (2 * reach + 1)) >> 26) - reach;
+    if (x < 0 || y < 0 || x >= r->width || y >= r->height)
+        return -1;
+    return x * r->height + y;
+}
+
+static void put(const Run *r, int64_t part, int64_t site)
+{
+    r->site[part] = (int32_t)site;
+    r->owner[site] = (int32_t)part;
+    if (r->width > 0) {
+        r->at[2 * part] = r->xs[site / r->height];
+        r->at[2 * part + 1] = r->ys[site % r->height];
+    }
+}
+
+static void keep(const Run *r)
+{
+    memcpy(r->best, r->site, sizeof(int32_t) * (size_t)r->parts);
+    r->told[1] = r->told[0];
+}
+
+static void stage(const Run *r, int64_t number)
+{
+    const int64_t heat = r->heat[number], radius = r->radius[number];
+    for (int64_t n = number * r->steps; n < (number + 1) * r->steps; n++) {
+        const uint64_t count = r->seed + 2 * (uint64_t)n * UINT64_C(0x9E3779B97F4A7C15);
+        const uint64_t u = mixed(count), v = mixed(count + UINT64_C(0x9E3779B97F4A7C15));
+        const int64_t i = r->free[((u & 0xFFFFFFFF) * (uint64_t)r->movable) >> 32];
+        const int64_t a = r->site[i], b = goal(r, i, a, u >> 32, v, radius);
+        if (b < 0 || b == a || r->owner[b] == -2)
+            continue;
+        const int64_t k = r->owner[b];
+        int64_t delta = change(r, i, a, b, k);
+        if (k >= 0)
+            delta += change(r, k, b, a, i);
+        r->told[3] += delta < 0 ? -delta : delta;
+        r->told[4] += 1;
+        if (heat < 0 || delta > (heat * r->surprise[v & 4095]) >> r->shift)
+            continue;
+        if (r->exact_best && delta > 0 && r->told[0] < r->told[1])
+            keep(r);
+        r->owner[a] = -1;
+        put(r, i, b);
+        if (k >= 0)
+            put(r, k, a);
+        r->told[0] += delta;
+        r->told[2] += 1;
+    }
+    if (r->told[0] < r->told[1])
+        keep(r);
+}
+
+void nmc_anneal(const Run *r)
+{
+    for (int64_t number = 0; number < r->stages; number++)
+        stage(r, number);
+}

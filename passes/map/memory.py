@@ -1,0 +1,253 @@
+"""Memory allocation: blocks with lifetimes and alignment, as low as they go, proved where it can be.
+
+Two-dimensional packing with given times (Moffitt, "MiniMalloc", ASPLOS 2023): each buffer lives in a half-open span of
+time and takes a contiguous range of addresses; buffers that live at the same time must not overlap. The least height
+is at least the largest sum of sizes alive at one time. First a canonical search (buffers in a fixed order, each at the
+lowest free offset, orders improved step by step), then CP-SAT's ``no_overlap_2d`` for what that leaves open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nmc.passes.map.canonical import first_fit, search
+from nmc.passes.map.sparse import IntArray
+
+_MAX_BUFFERS = 200_000
+_MAX_BYTES = 1 << 48
+_EXACT_BUFFERS = 1_000
+#: Heights that CP-SAT is asked for, over the bound, and the share of its time for each.
+_LADDER = ((0.0, 1.0), (0.01, 0.3), (0.02, 0.3), (0.05, 0.2), (0.1, 0.2))
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A contiguous block that lives for a while.
+
+    Attributes
+    ----------
+    name : str
+        For messages.
+    begin, end : int
+        Life, `end` excluded.
+    size : int
+        Bytes (or words), positive.
+    align : int
+        Its offset is a multiple of this.
+    """
+
+    name: str
+    begin: int
+    end: int
+    size: int
+    align: int = 1
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """Offsets and what is proved about them.
+
+    Attributes
+    ----------
+    offsets : tuple[int, ...]
+        Of each buffer.
+    height : int
+        Bytes needed: the largest offset + size.
+    bound : int
+        No allocation needs less.
+    status : str
+        "optimal" if `height` equals `bound`, else "feasible".
+    method : str
+        "first-fit", "canonical" or "cp-sat": the step that found the offsets.
+    """
+
+    offsets: tuple[int, ...]
+    height: int
+    bound: int
+    status: str
+    method: str
+
+    @property
+    def fragmentation(self) -> float:
+        """Share of the height that the bound does not explain."""
+        return (self.height - self.bound) / self.height if self.height else 0.0
+
+
+def allocate(
+    buffers: Sequence[Buffer], capacity: int = 0, limit: float = 1.0, nodes: int = 20_000
+) -> Allocation:
+    """Give every buffer an offset.
+
+    Parameters
+    ----------
+    buffers : Sequence[Buffer]
+        What has to live in the memory.
+    capacity : int
+        Size of the memory: the search ends when everything fits. 0 asks for the least height.
+    limit : float
+        Deterministic time of CP-SAT for the first question (a unit is some ten seconds); 0 does without.
+    nodes : int
+        Placements that the search before it may try; 0 does without.
+
+    Returns
+    -------
+    Allocation
+        Its height may exceed `capacity`: then none that fits was found, and if its bound does too, none exists.
+
+    Raises
+    ------
+    ValueError
+        For a buffer without size, life or alignment, or too many of them.
+    """
+    _check(buffers)
+    if not buffers:
+        return Allocation((), 0, 0, "optimal", "first-fit")
+    begin, end, size, align = _columns(buffers)
+    bound = load(buffers)
+    enough = max(bound, capacity)
+    offsets, method = first_fit(begin, end, size, align, enough), "first-fit"
+    height = int((offsets + size).max())
+    if height > enough:
+        better = search(begin, end, size, align, enough, nodes)
+        if better is not None:
+            offsets, method, height = better, "canonical", int((better + size).max())
+    if height > enough and limit > 0 and len(buffers) <= _EXACT_BUFFERS:
+        found, proved = _solve(begin, end, size, align, offsets, enough, limit)
+        bound = max(bound, proved)
+        if found is not None:
+            offsets, method, height = found, "cp-sat", int((found + size).max())
+    status = "optimal" if height == bound else "feasible"
+    return Allocation(tuple(int(o) for o in offsets), height, bound, status, method)
+
+
+def _check(buffers: Sequence[Buffer]) -> None:
+    if len(buffers) > _MAX_BUFFERS:
+        raise ValueError(f"{len(buffers)} buffers are more than {_MAX_BUFFERS}")
+    for item in buffers:
+        if not (item.begin < item.end and 0 < item.size <= _MAX_BYTES and 0 < item.align <= _MAX_BYTES):
+            raise ValueError(f"buffer {item.name} needs a life, a size and an alignment above 0, not {item}")
+        if max(abs(item.begin), abs(item.end)) > _MAX_BYTES:
+            raise ValueError(f"buffer {item.name} lives outside of +-2^48")
+    if sum(item.size + item.align for item in buffers) > _MAX_BYTES:
+        raise ValueError("all buffers together exceed 2^48 bytes")
+
+
+def _columns(buffers: Sequence[Buffer]) -> tuple[IntArray, IntArray, IntArray, IntArray]:
+    table = np.array([(b.begin, b.end, b.size, b.align) for b in buffers], np.int64)
+    return table[:, 0].copy(), table[:, 1].copy(), table[:, 2].copy(), table[:, 3].copy()
+
+
+def load(buffers: Sequence[Buffer]) -> int:
+    """Largest sum of sizes alive at one time: a lower bound on the height."""
+    events = sorted((time, change) for b in buffers for time, change in ((b.begin, b.size), (b.end, -b.size)))
+    now = most = 0
+    for _, change in events:  # at one time ends come first: their change is negative
+        now += change
+        most = max(most, now)
+    return most
+
+
+def conflicts(buffers: Sequence[Buffer], offsets: Sequence[int]) -> list[str]:
+    """Check an allocation independently: every overlap, misalignment and negative offset, in words."""
+    problems = [
+        f"{b.name} at {o}: not a multiple of {b.align}"
+        for b, o in zip(buffers, offsets, strict=True)
+        if o % b.align
+    ]
+    problems += [f"{b.name} at {o}" for b, o in zip(buffers, offsets, strict=True) if o < 0]
+    alive: list[int] = []
+    for number in sorted(range(len(buffers)), key=lambda k: buffers[k].begin):
+        one = buffers[number]
+        alive = [k for k in alive if buffers[k].end > one.begin]
+        problems += [
+            f"{one.name} overlaps {buffers[k].name}"
+            for k in alive
+            if offsets[number] < offsets[k] + buffers[k].size and offsets[k] < offsets[number] + one.size
+        ]
+        alive.append(number)
+    return problems
+
+
+def _solve(
+    begin: IntArray,
+    end: IntArray,
+    size: IntArray,
+    align: IntArray,
+    start: IntArray,
+    enough: int,
+    limit: float,
+) -> tuple[IntArray | None, int]:
+    """CP-SAT: offsets lower than `start` if found, and a proven bound on the height.
+
+    Asked whether everything fits, the solver is far quicker than when it has to minimise: heights are tried from
+    `enough` on, in growing steps, until one is found.
+    """
+    height, bound = int((start + size).max()), 0
+    for more, share in _LADDER:
+        wanted = enough + int(more * enough)
+        if wanted >= height:
+            break
+        found, infeasible = _solve_within(begin, end, size, align, wanted, share * limit)
+        if found is not None:
+            return found, bound
+        if infeasible:
+            bound = wanted + 1
+    return None, bound
+
+
+def _solve_within(
+    begin: IntArray, end: IntArray, size: IntArray, align: IntArray, height: int, limit: float
+) -> tuple[IntArray | None, bool]:
+    """Offsets within `height`, if found; whether there are none."""
+    from ortools.sat.python import cp_model
+
+    unit = (
+        int(np.gcd.reduce(np.concatenate([size, align]))) if (align > 1).any() else int(np.gcd.reduce(size))
+    )
+    model = cp_model.CpModel()
+    size, align, top = (
+        size // unit,
+        np.maximum(align // unit, 1),
+        height // unit,
+    )  # all are multiples of the unit
+    if (size > top).any():
+        return None, True
+    offsets, times, spaces = [], [], []
+    for k in range(len(size)):
+        slot = model.new_int_var(0, (top - int(size[k])) // int(align[k]), f"o{k}")
+        offsets.append(int(align[k]) * slot)
+        times.append(model.new_fixed_size_interval_var(int(begin[k]), int(end[k] - begin[k]), f"t{k}"))
+        spaces.append(model.new_fixed_size_interval_var(offsets[k], int(size[k]), f"s{k}"))
+    model.add_no_overlap_2d(times, spaces)
+    for clique in cliques(begin, end):
+        model.add_no_overlap([spaces[k] for k in clique])
+    solver = cp_model.CpSolver()
+    solver.parameters.num_workers = 1
+    solver.parameters.random_seed = 1
+    solver.parameters.max_deterministic_time = limit
+    solver.parameters.max_time_in_seconds = float("inf")
+    status = solver.solve(model)
+    if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
+        return None, status == cp_model.INFEASIBLE
+    return np.array([solver.value(o) for o in offsets], np.int64) * unit, False
+
+
+def cliques(begin: IntArray, end: IntArray) -> list[list[int]]:
+    """Maximal sets of buffers alive together, in the order of time."""
+    found: list[list[int]] = []
+    order = np.argsort(begin, kind="stable").tolist()
+    alive: list[int] = []
+    grown = False
+    for k in order:
+        if grown and any(end[j] <= begin[k] for j in alive):
+            found.append(sorted(alive))
+            grown = False
+        alive = [j for j in alive if end[j] > begin[k]]
+        alive.append(k)
+        grown = True
+    if alive:
+        found.append(sorted(alive))
+    return [clique for clique in found if len(clique) > 2]

@@ -1,0 +1,164 @@
+"""Memory allocation: nothing overlaps, bounds hold, full memories are filled, public formats are read."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nmc.ir.diagnostics import NmcError
+from nmc.passes.map.memory import Allocation, Buffer, allocate, conflicts, load
+from nmc.passes.map.placement import place
+from nmc.passes.map.readers import read_minimalloc, read_qaplib
+
+
+def lawful(buffers: list[Buffer], found: Allocation) -> bool:
+    """Checked by plain loops."""
+    spans = list(zip(buffers, found.offsets, strict=True))
+    apart = all(
+        a.end <= b.begin or b.end <= a.begin or o + a.size <= p or p + b.size <= o
+        for (a, o), (b, p) in itertools.combinations(spans, 2)
+    )
+    height = max((o + b.size for b, o in spans), default=0)
+    return apart and height == found.height and all(o >= 0 and o % b.align == 0 for b, o in spans)
+
+
+@st.composite
+def buffer_lists(draw: Any, most: int = 30) -> list[Buffer]:
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    count = draw(st.integers(0, most))
+    begin, life = rng.integers(-5, 20, count), rng.integers(1, 12, count)
+    size, align = rng.integers(1, 40, count), rng.choice([1, 1, 2, 4, 6], count)
+    return [
+        Buffer(f"b{k}", int(begin[k]), int(begin[k] + life[k]), int(size[k]), int(align[k]))
+        for k in range(count)
+    ]
+
+
+@given(buffer_lists())
+@settings(max_examples=60)
+def test_random_buffers_never_overlap(buffers: list[Buffer]) -> None:
+    found = allocate(buffers, limit=0, nodes=100)
+    assert lawful(buffers, found) and conflicts(buffers, found.offsets) == []
+    assert load(buffers) <= found.bound <= found.height
+    assert (found.status == "optimal") == (found.bound == found.height)
+
+
+def brute_force(buffers: list[Buffer]) -> int:
+    """Least height: some order of first fits reaches it."""
+    best = 1 << 60
+    for order in itertools.permutations(buffers):
+        done: list[tuple[Buffer, int]] = []
+        for b in order:
+            near = sorted((o, a.size) for a, o in done if a.begin < b.end and b.begin < a.end)
+            at = 0
+            for o, size in near:
+                if at + b.size > o:
+                    at = max(at, -(-(o + size) // b.align) * b.align)
+            done.append((b, at))
+        best = min(best, max(o + b.size for b, o in done))
+    return best
+
+
+@given(buffer_lists(most=5))
+@settings(max_examples=15)
+def test_few_buffers_match_brute_force(buffers: list[Buffer]) -> None:
+    found = allocate(buffers)
+    if buffers:
+        best = brute_force(buffers)
+        assert found.bound <= best and found.height == best
+
+
+def test_a_conflict_is_reported_by_name() -> None:
+    buffers = [Buffer("a", 0, 2, 8), Buffer("b", 1, 3, 4, 4), Buffer("c", 2, 4, 8)]
+    assert conflicts(buffers, [0, 8, 0]) == []
+    assert conflicts(buffers, [0, 4, -8]) == ["c at -8", "b overlaps a"]
+    assert conflicts(buffers, [0, 9, 13]) == ["b at 9: not a multiple of 4"]
+
+
+def test_a_rectangle_cut_to_pieces_is_put_together_again() -> None:
+    pieces = [(0, 5, 6), (5, 9, 6), (0, 2, 4), (2, 9, 3), (2, 6, 1), (6, 9, 1)]
+    buffers = [Buffer(f"b{k}", *piece) for k, piece in enumerate(pieces)]
+    found = allocate(buffers, capacity=10)
+    assert (found.height, found.status, found.fragmentation) == (10, "optimal", 0.0)
+
+
+def test_a_memory_that_is_too_small_is_proved_so() -> None:
+    found = allocate([Buffer("a", 0, 2, 8), Buffer("b", 1, 3, 8)], capacity=15)
+    assert found.height == found.bound == 16
+
+
+@pytest.mark.parametrize(
+    "wrong", [Buffer("x", 1, 1, 4), Buffer("x", 0, 1, 0), Buffer("x", 0, 1, 4, 0), Buffer("x", 0, 1 << 50, 4)]
+)
+def test_impossible_buffers_are_refused(wrong: Buffer) -> None:
+    with pytest.raises(ValueError, match="buffer x"):
+        allocate([wrong])
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Callable[[str], Path]:
+    def write(text: str) -> Path:
+        (tmp_path / "file").write_text(text)
+        return tmp_path / "file"
+
+    return write
+
+
+def test_minimalloc_files_are_read(written: Callable[[str], Path]) -> None:
+    found = read_minimalloc(written("id,lower,upper,size,alignment\nx,0,3,4,2\ny,2,5,6,\n"))
+    assert found == (Buffer("x", 0, 3, 4, 2), Buffer("y", 2, 5, 6, 1))
+    older = read_minimalloc(written("id,start,end,size\nx,0,3,4\n"))
+    assert older == (Buffer("x", 0, 4, 4),)
+
+
+@pytest.mark.parametrize(
+    "text", ["id,lower,size\nx,1,2\n", "id,lower,upper,size\nx,1,1,2\n", "id,lower,upper,size\nx,a,1,2\n"]
+)
+def test_wrong_minimalloc_files_are_refused(written: Callable[[str], Path], text: str) -> None:
+    with pytest.raises(NmcError) as caught:
+        read_minimalloc(written(text))
+    assert caught.value.diagnostics[0].code == "E0715"
+
+
+GRID = "0 1 1 2 1 0 2 1 1 2 0 1 2 1 1 0"
+FLOW = "0 5 0 1 0 0 3 0 0 0 0 9 2 0 0 0"
+
+
+@pytest.mark.parametrize("text", [f"4\n{GRID}\n{FLOW}\n", f" 4 {FLOW}\n\n{GRID}"])
+def test_qaplib_grids_are_recognised_in_either_matrix(written: Callable[[str], Path], text: str) -> None:
+    problem = read_qaplib(written(text))
+    assert problem.grid == (2, 2) and problem.flow.sum() == 20
+    answer = place(problem.flow, problem.distance)
+    assert answer.status == "optimal" and answer.objective == 20
+
+
+def test_a_general_qaplib_metric_has_no_grid(written: Callable[[str], Path]) -> None:
+    problem = read_qaplib(written("2\n0 7\n7 0\n0 1\n2 0\n"))
+    assert problem.grid is None and place(problem.flow, problem.distance).objective == 21
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "x",
+        "2 0 1 1 0",
+        "0",
+        "1e9",
+        "2.5 1",
+        "2 0 1 2 0 0 3 4 0",
+        "2 0 1 1 0 0 1 1 nan",
+        "2 0 1 1 0 0 -1 1 0",
+    ],
+)
+def test_wrong_qaplib_files_are_refused(written: Callable[[str], Path], text: str) -> None:
+    with pytest.raises(NmcError) as caught:
+        read_qaplib(written(text))
+    assert caught.value.diagnostics[0].code == "E0715"
