@@ -85,7 +85,8 @@ def test_only_declared_packages_are_imported(repo: Path) -> None:
     project = tomllib.loads((repo / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     declared = [*project["dependencies"], *extras["demo"], *extras["nir"], *extras["emu"], *extras["fpga"]]
-    known = {entry.partition(">")[0].replace("scikit-learn", "sklearn").replace("-", "_") for entry in declared} | {"nmc"}
+    names = (entry.partition(">")[0] for entry in declared)
+    known = {name.replace("scikit-learn", "sklearn").replace("-", "_") for name in names} | {"nmc"}
     known.add("google")  # google.protobuf: onnx is built on it and raises its exceptions
     for name, file in modules(repo):
         for line, target in imports(ast.parse(file.read_text(encoding="utf-8")), name):
