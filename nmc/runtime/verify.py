@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -63,9 +63,10 @@ class Stage:
 
 
 def legal_part(mapped: Module) -> Module:
-    """The network of a mapped module without what says where it lives."""
+    """The network of a mapped module without what says where it lives, and when an answer is clear enough."""
     kept = [op for op in mapped.ops if not isinstance(op, Neurons | Synapses | Route)]
-    return mapped.with_ops(kept, level="snn")
+    patient = [replace(op, margin=0, quiescent=False) if isinstance(op, snn.Output) else op for op in kept]
+    return mapped.with_ops(patient, level="snn")
 
 
 def random_samples(module: Module, steps: int, count: int, seed: int = 0) -> dict[str, Array]:

@@ -240,7 +240,7 @@ def places(module: Module) -> dict[str, Any]:
     layout = layout_of(module, FpgaDemands(shape_of(module).lanes))
     table = {}
     for op in module.of_type(dialect.Neuron):
-        core, number = (part[op.out].reshape(op.shape).tolist() for part in (layout.core, layout.slot))
+        core, number = (part[op.out].reshape(-1).tolist() for part in (layout.core, layout.slot))
         table[op.out] = {
             "shape": list(op.shape), "source": str(op.loc or ""), "core": core, "compartment": number,
             "receives": number,

@@ -183,3 +183,18 @@ def test_demo_compares_all_stages(nmc: Nmc, tmp_path: Path) -> None:
     rates = nmc("demo", "--model", "digits-mlp", *words).facts
     assert {"float_accuracy", "converted_accuracy", "quantised_accuracy", "emulated_accuracy"} <= set(rates)
     assert (tmp_path / "d.nmx").exists()
+
+
+@pytest.mark.parametrize("target", ["loihi", "spinnaker2", "fpga"])
+def test_neurons_are_found_on_every_chip(nmc: Nmc, models: Path, digits: Path, target: str) -> None:
+    words = ("--calib", digits, "--target", target, "--effort", "fast", "-o", "net.nmx")
+    assert nmc("compile", models / "digits_mlp.onnx", *words).code == 0
+    assert "10 neurons" in nmc("where", "net.nmx", "logits").out
+    assert nmc("where", "net.nmx", "logits[3]").out.startswith("logits[3]: core ")
+
+
+def test_a_program_with_an_early_exit_verifies(nmc: Nmc, models: Path, digits: Path) -> None:
+    words = ("--calib", digits, "--early-exit", "--effort", "fast", "-o", "net.nmx")
+    assert nmc("compile", models / "digits_mlp.onnx", *words).code == 0
+    done = nmc("verify", "net.nmx")
+    assert done.code == 0, done.out + done.err
