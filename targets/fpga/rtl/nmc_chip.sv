@@ -2,7 +2,8 @@
 module nmc_chip #(
     parameter int CORES = 1, LANES = 4, NEURONS = 256, AXONS = 256, WROWS = 16384, WB = 8, VB = 20, CB = 8,
     parameter int CLASSES = 16, GEOS = 16, BB = 0, TB = 0, PB = 2, LEAK = 1, SPARSE = 1, CONV = 1, STBIF = 1,
-    parameter int CUBA = 0, PROBES = 1, STDP = 0, DELAYS = 1, QUEUE = 1024, TARGETS = 1024, FIFO = 16,
+    parameter int CUBA = 0, PROBES = 1, STDP = 0, DELAYS = 1, QUEUE = 1024, TARGETS = 1024, FIFO = 16, ONE = 0,
+    parameter WINIT = "",
     parameter logic [31:0] HASH = 0
 ) (
     input  logic        clk,
@@ -110,7 +111,8 @@ module nmc_chip #(
         nmc_core #(
             .LANES(LANES), .NEURONS(NEURONS), .AXONS(AXONS), .WROWS(WROWS), .WB(WB), .VB(VB), .CB(CB),
             .CLASSES(CLASSES), .GEOS(GEOS), .BB(BB), .TB(TB), .PB(PB), .LEAK(LEAK), .SPARSE(SPARSE), .CONV(CONV),
-            .STBIF(STBIF), .CUBA(CUBA), .PROBES(PROBES), .STDP(STDP), .FIFO(FIFO), .MW(MW)
+            .STBIF(STBIF), .CUBA(CUBA), .PROBES(PROBES), .STDP(STDP), .FIFO(FIFO), .MW(MW),
+            .WINIT(WINIT), .PART(k), .ONE(ONE)
         ) core (
             .clk, .rst, .ev_push(core_push[k]), .ev_axon(push_axon), .ev_payload(push_payload), .ev_full(ev_full[k]),
             .go_tick, .go_clear, .tick, .last_group, .cost, .reach, .probe_on(probe_on[k]),

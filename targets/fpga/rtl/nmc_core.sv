@@ -4,6 +4,8 @@ module nmc_core #(
     parameter int LANES = 4, NEURONS = 256, AXONS = 256, WROWS = 16384, WB = 8, VB = 20, CB = 8, CLASSES = 16,
     parameter int GEOS = 16, BB = 0, TB = 0, PB = 2, LEAK = 1, SPARSE = 1, CONV = 1, STBIF = 1, CUBA = 0,
     parameter int PROBES = 1, STDP = 0, FIFO = 16, MW = 160,
+    parameter WINIT = "",            // first contents of the weights, and whether their RAM has one port (nmc_ram)
+    parameter int PART = 0, ONE = 0,
     parameter int GROUPS = NEURONS / LANES,
     parameter int AB = AXONS <= 2 ? 1 : $clog2(AXONS),
     parameter int GB = GROUPS <= 2 ? 1 : $clog2(GROUPS)
@@ -174,7 +176,7 @@ module nmc_core #(
     logic [GB-1:0]         g1, g2, g2r, g2_dense, g3, g4, g5, id2;
     logic signed [PB-1:0]  p1, p2, p2r, p3;
     logic [LANES*LW-1:0]   weights2, weights2r, weights3;
-    nmc_ram #(.W(LANES * LW), .DEPTH(WROWS)) weights (
+    nmc_ram #(.W(LANES * LW), .DEPTH(WROWS), .INIT(WINIT), .PART(PART), .ONE(STDP != 0 ? 0 : ONE)) weights (
         .clk, .we(weight_we), .waddr(weight_waddr), .wdata(weight_wdata),
         .re(en || bus_re), .raddr(bus_re ? bus_row[RB-1:0] : w_row), .rdata(weights2));
     if (SPARSE != 0) begin : g_ids
