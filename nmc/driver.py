@@ -75,6 +75,16 @@ class CompileOptions:
         Overrides of the ``param`` statements of a ``.snn`` program.
     read : LoadOptions or None
         Time step, convention and semantics of a ``.nir`` file.
+    device : str
+        The FPGA whose resources are limits, for targets that are built for one.
+    target_rate : float
+        Samples a second that it must do; 0 for as many as it does.
+    synthesize : bool
+        Place and route, and make a bitstream.
+    shell : {"", "words", "uart", "axis"}
+        Interface of what is synthesised; empty for that of the device.
+    pins : str
+        File with the pins of a board (.lpf, .pcf); empty: the tools choose them.
     """
 
     target: str = "loihi"
@@ -98,6 +108,11 @@ class CompileOptions:
     load_pass: tuple[str, ...] = ()
     params: tuple[tuple[str, str], ...] = ()
     read: LoadOptions | None = None
+    device: str = ""
+    target_rate: float = 0.0
+    synthesize: bool = False
+    shell: Literal["", "words", "uart", "axis"] = ""
+    pins: str = ""
 
 
 @dataclass(frozen=True)
@@ -245,10 +260,11 @@ def compile_traced(
     )
     backend = backend_of(resolve(options.target).name)
     files = backend.emit(final)
+    synthesis, made = backend.synthesize(final, options, tell) if options.synthesize else ({}, {})
     tell("measure")
-    report = _report(final, options, backend, files)
+    report = _report(final, options, backend, files) | ({"synthesis": synthesis} if synthesis else {})
     manifest = _manifest(source, options, passes, final)
-    return Program.build(final, files, manifest, report, backend.places(final)), result
+    return Program.build(final, files, manifest, report, backend.places(final), made), result
 
 
 def _lasting(module: Module, steps: int) -> Module:
@@ -296,6 +312,7 @@ def _manifest(
     name = source.name if isinstance(source, Module) else Path(source).name
     shown = asdict(options)
     shown["calib"] = _file_hash(options.calib)
+    shown["pins"] = _file_hash(options.pins)
     shown["load_pass"] = [_file_hash(path) for path in options.load_pass]
     profile = Path(options.target).read_text() if options.target.endswith(".toml") else ""
     bare = tuple(replace(item, **({"data": ""} if hasattr(item, "data") else {})) for item in passes)
@@ -340,7 +357,7 @@ def _report(module: Module, options: CompileOptions, backend: Any, files: dict[s
         "layers": backend.layers(module),
         "energy": _predicted(module, options, backend, files),
         **({"approximations": lines} if lines else {}),
-        **{name: use[name] for name in ("deadline", "warnings") if use.get(name)},
+        **{name: use[name] for name in ("deadline", "sizing", "warnings") if use.get(name)},
     }
 
 

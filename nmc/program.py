@@ -15,6 +15,7 @@ What a target's ``backend`` module must provide:
 - A runner that can tell when its chip is at rest has ``rests = True``; its ``run`` then also takes
   ``until_quiescent=True`` and gives ``Result.settled``, steps of each sample until then (N,). ``steps`` is then the
   most that are run.
+- ``synthesize(module, options, tell)``, of targets that have it (``--synthesize``): report and files by name.
 - ``event_summary(events, samples)``: floats a sample, keys as in `nmc.runtime.evaluate`; every one of them must be a
   mean over samples.
 """
@@ -102,14 +103,16 @@ class Program:
         manifest: dict[str, Any],
         report: dict[str, Any],
         places: dict[str, Any],
+        synthesis: Mapping[str, bytes] | None = None,
     ) -> Program:
-        """Put a program together from the final module and the image files."""
+        """Put a program together from the final module, the image files and what was synthesised."""
         members = {
             "module.nmc": str(module).encode(),
             "module.npz": npz_bytes(blobs(module)),
             "map.json": _json(places),
             "report.json": _json(report),
             **{f"image/{name}": data for name, data in files.items()},
+            **{f"synthesis/{name}": data for name, data in (synthesis or {}).items()},
         }
         hashes = {name: hashlib.sha256(data).hexdigest() for name, data in members.items()}
         return Program({"schema": SCHEMA, **manifest, "files": hashes}, members)
@@ -128,6 +131,11 @@ class Program:
     def files(self) -> dict[str, bytes]:
         """The image files, by name."""
         return {name[6:]: data for name, data in self._members.items() if name.startswith("image/")}
+
+    @property
+    def synthesis(self) -> dict[str, bytes]:
+        """Bitstream and what is still to be loaded, by name; empty where nothing was synthesised."""
+        return {name[10:]: data for name, data in self._members.items() if name.startswith("synthesis/")}
 
     @cached_property
     def report(self) -> dict[str, Any]:

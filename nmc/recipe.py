@@ -44,6 +44,7 @@ def pipeline_for(options: CompileOptions, module: Module | None = None) -> tuple
     from nmc.passes.pipeline import without
 
     _check_mode(options, module)
+    _check_device(options)
     passes = parse(options.passes or _named(options, module), options.load_pass)
     if options.approximate:
         passes = (*parse("approximate", ()), *passes)
@@ -64,6 +65,25 @@ def _check_mode(options: CompileOptions, module: Module | None) -> None:
     if trained and options.mode == "exact" and (options.encoder, options.reset) != ("constant", "subtract"):
         hint = "take --mode rate-if for rates, or leave --encoder and --reset away"
         raise fail("E0004", "an encoder and a reset are chosen for rates, not in the exact mode", hint=hint)
+
+
+def _check_device(options: CompileOptions) -> None:
+    """Refuse what only targets that are built for a device have."""
+    asked = [
+        f"--{name.replace('_', '-')}" for name in ("device", "target_rate", "synthesize", "shell", "pins")
+        if getattr(options, name)
+    ]  # fmt: skip
+    target = resolve(options.target) if asked else None
+    if target is None:
+        return
+    devices = target.data.get("devices")
+    if not devices:
+        text = f"{target.name} is built for no FPGA, so that {', '.join(asked)} means nothing"
+        raise fail("E0004", text, hint="--target fpga")
+    if options.device and options.device not in devices:
+        raise fail("E0722", f"there is no device {options.device!r}", hint=f"known: {', '.join(devices)}")
+    if (options.shell or options.pins) and not options.synthesize:
+        raise fail("E0004", "--shell and --pins belong to --synthesize", hint="add --synthesize")
 
 
 def parse(text: str, load_pass: tuple[str, ...]) -> tuple[Pass, ...]:
@@ -136,6 +156,8 @@ def _given(options: CompileOptions, module: Module | None) -> dict[str, Any]:
         given["steps"] = options.steps
     if options.target.endswith(".toml"):
         given["target"] = options.target
+    if options.device or options.target_rate:
+        given |= {"device": options.device, "target_rate": options.target_rate}
     if options.method:
         given["method"] = options.method
     if options.levels or options.mode == "exact":

@@ -43,6 +43,7 @@ def compile_verb(args: argparse.Namespace, console: Console) -> int:
     with Progress("compiling", quiet=console.quiet) as progress:
         program, result = compile_traced(model, options, manager, progress.stage, module)
     program.save(path)
+    made = _beside(path, program.synthesis)
     if args.trace:
         write_trace(args.trace, result.trace_events())
     found = None
@@ -51,6 +52,8 @@ def compile_verb(args: argparse.Namespace, console: Console) -> int:
 
         found = evaluate_with_progress(program, data, None, "functional", console)
     facts = {"output": str(path), **program.report, "evaluation": found}
+    if made:
+        facts["files"] = made
     if found:
         facts["energy"] = {key: item for key, item in found.items() if "_per_sample" in key}
     console.summary(summary(program, path, found), facts)
@@ -68,14 +71,16 @@ def compile_options(args: argparse.Namespace) -> CompileOptions:
     from nmc.driver import CompileOptions
 
     check_target(args.target)
-    for file in [*([args.calib] if args.calib else []), *getattr(args, "load_pass", [])]:
+    files = [args.calib, getattr(args, "pins", None), *getattr(args, "load_pass", [])]
+    for file in filter(None, files):
         readable(file)
     given: dict[str, Any] = {}
     for entry in fields(CompileOptions):
         item = getattr(args, entry.name, None)
         if item is not None:
             given[entry.name] = tuple(item) if isinstance(item, list) else item
-    given["calib"] = str(args.calib or "")
+    for name in ("calib", "pins"):
+        given[name] = str(getattr(args, name, None) or "")
     read = load_options(args)
     if Path(args.model).suffix == ".nir":
         given.pop("reset", None)  # it is that of the file's neurons; nothing is converted
@@ -111,6 +116,10 @@ def summary(program: Program, path: Path, found: dict[str, Any] | None = None) -
         rows.append(("accuracy", f"{100 * found['accuracy']:.2f} % of {found['samples']:,} samples"))
     if deadline := report.get("deadline"):
         rows.append(("deadline", _deadline(deadline)))
+    if sizing := report.get("sizing"):
+        rows.append(("fpga", _sizing(sizing)))
+    if synthesis := report.get("synthesis"):
+        rows += _synthesis(synthesis)
     rows += [("warning", line) for line in report.get("warnings", ())]
     rows.append(("more", f"nmc inspect {path}"))
     return f"{path}: {report.get('network')} for {report.get('target')}\n{pairs(rows)}"
@@ -161,6 +170,55 @@ def _energy(found: dict[str, Any] | None) -> str:
     return (
         f"{1e6 * joules:,.2f} uJ and {1e3 * seconds:,.3f} ms a sample (estimate from published event costs)"
     )
+
+
+def _beside(path: Path, files: dict[str, bytes]) -> list[str]:
+    """Write what was synthesised beside the program, under its name."""
+    made = []
+    for name, data in files.items():
+        target = writable(path.with_suffix(Path(name).suffix))
+        target.write_bytes(data)
+        made.append(str(target))
+    return made
+
+
+def _sizing(found: dict[str, Any]) -> str:
+    """The shape and what the model says of it."""
+    shape, model, have = found["shape"], found["model"], found["available"]
+    amounts = ", ".join(
+        f"{count:,}{f' of {have[name]:,}' if have else ''} {name.replace('_', ' ')}"
+        for name, count in model.items()
+        if count
+    )
+    size = (
+        f"{shape['cores']} x {shape['lanes']} lanes, {shape['weights']} weights, {shape['vb']}-bit membranes"
+    )
+    asked = f" of {found['target_rate']:,.0f} asked for" if found["target_rate"] else ""
+    rate = f"{found['samples_per_second']:,.0f} samples/s{asked} at {found['hertz'] / 1e6:.0f} MHz"
+    return f"{size}; {found['device'] or 'no device named'}, by the model: {amounts}; {rate}"
+
+
+def _synthesis(found: dict[str, Any]) -> list[tuple[str, object]]:
+    """What the tools said."""
+    amounts = ", ".join(
+        f"{found[name]:,} {name.replace('_', ' ')}"
+        for name in ("luts", "flip_flops", "block_rams", "large_rams", "multipliers")
+        if found[name]
+    )
+    speed = (
+        f"{found['megahertz']:.1f} MHz, {found['peak_synaptic_operations_per_second'] / 1e9:.3f} GSOP/s peak"
+    )
+    weights = (
+        "weights in the bitstream" if found["weights"] == "bitstream" else "weights come by the word stream"
+    )
+    return [
+        ("routed", f"{found['device']}, shell {found['shell']}: {amounts}"),
+        ("clock", f"{speed}, {found['samples_per_second']:,.0f} samples/s (post-route)"),
+        (
+            "bitstream",
+            f"{found['bitstream_bytes']:,} bytes, {weights}; {found['stream_bytes']:,} bytes to load",
+        ),
+    ]
 
 
 def _test_data(args: argparse.Namespace) -> tuple[Any, Any] | None:

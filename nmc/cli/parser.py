@@ -194,6 +194,29 @@ def _network(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def _device(parser: Parser, *, synthesis: bool) -> None:
+    """For which FPGA, and how fast."""
+    group = parser.add_argument_group("for targets that are built for an FPGA")
+    group.add_argument(
+        "--device", metavar="NAME", default="",
+        help="its resources are limits: ecp5-85k, ecp5-45k, ecp5-25k, up5k",
+    )  # fmt: skip
+    group.add_argument(
+        "--target-rate", metavar="R", type=_positive, default=0.0, help="samples a second that it must do"
+    )
+    if not synthesis:
+        return
+    group.add_argument(
+        "--synthesize", action="store_true",
+        help="place, route and make a bitstream, from the cache of routed shapes where it can be",
+    )  # fmt: skip
+    group.add_argument(
+        "--shell", choices=("words", "uart", "axis"), default="",
+        help="interface of the bitstream (default: words; up5k: uart)",
+    )  # fmt: skip
+    _file(group, "--pins", "pins of your board: .lpf (ECP5) or .pcf (iCE40); else the tools choose them")
+
+
 def _passes(parser: argparse._ActionsContainer, text: str) -> None:
     parser.add_argument("--passes", metavar="TEXT", default="", help=text)
     parser.add_argument(
@@ -238,6 +261,7 @@ def _compile(parser: Parser) -> None:
     _file(parser, "--data", "evaluate on these samples: .npz with x and y")
     parser.add_argument("--limit", metavar="N", type=_count, help="of --data, only the first N samples")
     _passes(parser, "pipeline instead of the target's default one")
+    _device(parser, synthesis=True)
     _nir(parser)
     _debugging(parser)
 
@@ -282,6 +306,7 @@ def _check(parser: Parser) -> None:
     _file(parser, "--calib", "sample data for thresholds; guessed when not given")
     _raw(parser)
     _network(parser)
+    _device(parser, synthesis=False)
     _nir(parser)
 
 

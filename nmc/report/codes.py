@@ -445,9 +445,9 @@ _CODES: dict[str, tuple[str, str]] = {
         "steps than it is "
         "proved for. Give the shape a longer `queue`, or compile for as many steps as you run."),
     "E0949": ("no shape fits the device or reaches the rate",
-        "No number of cores and lanes holds the network on the device and reaches `target_rate`; exit code "
-        "2. The message "
-        "tells what the nearest ones lack."),
+        "No number of cores and lanes holds the network on the device (`--device`) and reaches the rate "
+        "(`--target-rate`), or what was synthesised is too large or too slow after place and route; exit code 2. The "
+        "message tells what the nearest shapes lack."),
     "E1001": ("impossible shape of the FPGA core",
         "A field of a shape is unknown, has the wrong type or is out of range; the message names the range. "
         "`targets/fpga/shape.py` describes every field."),
@@ -470,6 +470,12 @@ _CODES: dict[str, tuple[str, str]] = {
     "E1011": ("simulated core does not come to rest",
         "The RTL took more clocks than were allowed. Allow more, or report the program: the core always "
         "comes to rest."),
+    "E1021": ("synthesis is not available",
+        "`--synthesize` needs Yosys, nextpnr and the packer of the device's family: `pip install 'nmc[fpga]'`, or "
+        "those of the system. The message names what is missing."),
+    "E1022": ("a tool of the synthesis fails",
+        "Yosys, nextpnr or a packer ended with an error; the message has the end of what it said. Often the file of "
+        "`--pins` names pins that the device or the shell does not have."),
     "E1012": ("learning with many samples",
         "A core that learns changes its weights, so that samples cannot run side by side. Run them one by one."),
 }  # fmt: skip

@@ -5,13 +5,14 @@ The runner reads nothing but the image files: whatever the core would not have, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nmc.ir.diagnostics import fail
+from nmc.ir.diagnostics import Diagnostic, DoesNotFit, fail
 from nmc.ir.interp import Progress, Result, join_results
 from nmc.ir.module import Module
 from nmc.ir.ops import snn
@@ -25,7 +26,7 @@ from nmc.targets.fpga.fit import shape_of
 from nmc.targets.fpga.hostdata import Sender, input_op, numbers
 from nmc.targets.fpga.image import Image, OutputMap, from_files, to_files, to_module
 from nmc.targets.fpga.layout import layout_of
-from nmc.targets.fpga.sizing import sample_time
+from nmc.targets.fpga.sizing import sample_cycles, sample_time, sizing
 
 Array = NDArray[Any]
 #: More steps a sample only run when the caller asks for them: an image may come from anywhere.
@@ -178,7 +179,7 @@ def event_summary(events: tuple[Image, Counts], samples: int) -> dict[str, float
         "spikes_per_sample": counts.spikes / samples,
         "synaptic_operations_per_sample": counts.walks * image.shape.lanes / samples,
         "time_per_sample_s": sample_time(image.shape, counts.events / samples, counts.walks / samples,
-                                         counts.ticks / samples, counts.cycles / samples),
+                                         counts.ticks / samples, counts.cycles / samples, image.device),
     }  # fmt: skip
 
 
@@ -195,7 +196,49 @@ def describe(module: Module) -> dict[str, Any]:
         for number, core in enumerate(layout.cores)
     }  # fmt: skip
     synapses = sum(_synapses(via) for op in module.of_type(dialect.Neuron) for via in vias_of(module, op))
-    return {"cores": cores, "synapses": synapses, "warnings": _lost(module)}
+    return {"cores": cores, "synapses": synapses, "sizing": sizing(module), "warnings": _lost(module)}
+
+
+def synthesize(
+    module: Module, options: Any, tell: Callable[[str], None]
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Place and route the shape of a mapped module, and make the bitstream with its weights.
+
+    Parameters
+    ----------
+    module : Module
+    options : CompileOptions
+        ``device``, ``shell``, ``pins``, ``seed``, ``target_rate``.
+    tell : callable
+        Called with the name of each stage.
+
+    Returns
+    -------
+    dict, dict of str to bytes
+        For the report; bitstream and the words that are still to be loaded.
+
+    Raises
+    ------
+    NmcError
+        E1021, E1022 for tools; E0949 (`DoesNotFit`) where the device is too small or the routed clock too slow.
+    """
+    from nmc.targets.fpga.devices import USUAL, device
+    from nmc.targets.fpga.synth.build import synthesize as build
+    from nmc.targets.fpga.synth.flow import Design
+
+    chip = device(str(module.attr("device") or USUAL))
+    pins = Path(options.pins).read_text(encoding="utf-8") if options.pins else ""
+    image = build_image(module)
+    design = Design(image.shape, chip, options.shell or chip.shell, max(1, options.seed), pins)
+    found = build(image, design, tell)
+    rate = found.figures.megahertz * 1e6 / max(1.0, sample_cycles(module))
+    asked = float(module.attr("target_rate") or 0.0)
+    if rate < asked:
+        speed = f"{rate:,.0f} of {asked:,.0f} samples a second"
+        text = f"{found.figures.megahertz:.1f} MHz after place and route give {speed}"
+        hint = "ask for a little more, so that a faster shape is taken, or try another --seed"
+        raise DoesNotFit(Diagnostic("E0949", text, hint=hint))
+    return {**found.to_json(), "samples_per_second": rate}, found.files()
 
 
 def _lost(module: Module) -> list[str]:

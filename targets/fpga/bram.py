@@ -1,12 +1,10 @@
-"""What a shape takes on an ECP5, without a tool: block RAMs in closed form, LUTs by a fitted model.
+"""What a shape takes of memories and multipliers, in closed form and without a tool.
 
 Block RAM (facts/fpga.md 2.4): an EBR (DP16KD) is 16384x1, 8192x2, 4096x4, 2048x9 or 1024x18, and 512x36 with a port to
 read and one to write; a memory takes the least ``ceil(depth / d) * ceil(width / w)`` of these. Yosys puts a memory into
 LUTs (TRELLIS_DPR16X4) where their cost, 4 each, is below 128 an EBR (lattice/brams_16kd.txt, lutrams_trellis.txt).
-Both counts were exact on the four shapes of tests/fpga/test_bram.py.
-
-LUTs: fitted to those shapes (vb = 18, all but `cuba` and `stdp` built): within 3 % there. Without sparse rows,
-convolutions, signed spikes and probes a shape of four lanes takes about 850 fewer.
+An iCE40 has block RAMs of 4 kbit and large ones of 256 kbit with one port, and no RAM in LUTs.
+`benchmarks/fpga_area.py` holds the counts to those of Yosys, shape by shape.
 """
 
 from __future__ import annotations
@@ -71,11 +69,42 @@ def total_lutram(shape: Shape) -> int:
     return total
 
 
-#: Fit: LUTs of the machine and router, of a core, of a lane, of a 16x4 memory, and what packing adds.
-CHIP, CORE, LANE, LUTRAM, PACKING = 1710, 630, 430, 8, 1.04
+# ---------------------------------------------------------------------------------------------------- multipliers
+def multipliers_of(shape: Shape, family: str = "ecp5") -> int:
+    """Multipliers: one a lane for payloads, one where membranes leak, one more for currents; two beyond a width."""
+    wide = 18 if family == "ecp5" else 16
+    leaks = (2 if shape.cuba else 1) * (2 if shape.vb > wide else 1) if shape.leak == "multiply" else 0
+    return shape.cores * shape.lanes * (leaks + (1 if shape.payload_bits > 2 else 0))
 
 
-def luts(shape: Shape) -> int:
-    """LUTs (TRELLIS_COMB after packing) of a shape, by the fitted model."""
-    logic = CHIP + shape.cores * (CORE + LANE * shape.lanes) + LUTRAM * total_lutram(shape)
-    return round(PACKING * logic)
+# ---------------------------------------------------------------------------------------------------- iCE40
+#: Depth and width a block RAM of 4 kbit can have, rows and bits of a large one.
+EBR_ICE40 = ((256, 16), (512, 8), (1024, 4), (2048, 2))
+SPRAM = (16384, 16)
+#: Bits up to which Yosys takes flip-flops instead of a block RAM (techlibs/ice40/brams.txt: a block RAM costs 64).
+FEW_BITS = 64
+
+
+def ebr_ice40(depth: int, width: int) -> int:
+    """Block RAMs of 4 kbit of one memory; 0 for one that is put into flip-flops."""
+    if depth * width <= FEW_BITS:
+        return 0
+    return min(-(-depth // rows) * -(-width // bits) for rows, bits in EBR_ICE40)
+
+
+def spram(depth: int, width: int) -> int:
+    """Large RAMs of one memory."""
+    return -(-depth // SPRAM[0]) * -(-width // SPRAM[1])
+
+
+def total_ice40(shape: Shape, *, large_weights: bool = False) -> int:
+    """Block RAMs of a shape with the serial shell (two for its frames, two for its answers)."""
+    fires = bits_for(shape.groups) + 2 * shape.lanes + 1 + (shape.lanes * shape.vb if shape.probes else 1)
+    total = shape.cores * (
+        ebr_ice40(shape.fifo, bits_for(shape.axons) + shape.payload_bits) + ebr_ice40(16, fires)
+    )
+    for name, memory in shape.memories.items():
+        depth, copies = _depth(shape, memory), 1 if memory.shared or name == "pointers" else shape.cores
+        if name not in TABLES and not (large_weights and name == "weights"):
+            total += copies * ebr_ice40(depth, memory.width)
+    return total + ebr_ice40(256, 32) + ebr_ice40(16, 32)

@@ -60,6 +60,7 @@ def build_image(module: Module) -> Image:
     return Image(
         shape=shape, program=_program(module, shape, layout), inputs=_inputs(module, layout), pops=pops,
         outputs=_outputs(module), steps=int(module.attr("steps") or 1), proved=int(module.attr("proved_steps") or 0),
+        device=str(module.attr("device") or ""),
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nmc.ir.diagnostics import fail
 from nmc.ir.module import Module
@@ -20,7 +20,8 @@ class Fit(Pass, name="fpga-partition", takes="snn", gives="mapped"):
     """Cut populations into boxes, put boxes together on cores, and choose the shape of the core (attribute ``shape``).
 
     All cores are equally far from each other, so that nothing is placed. A target with a device or a rate of samples
-    gets the cheapest shape that reaches it (`nmc.targets.fpga.sizing`); else a core has 4 lanes, and as many cores are
+    (its own, or the options ``device`` and ``target_rate``) gets the cheapest shape that reaches it
+    (`nmc.targets.fpga.sizing`); else a core has 4 lanes, and as many cores are
     taken as the limits of one ask for. Fields that the user's ``[shape]`` fixes are kept.
 
         before: %2 = fpga.neuron(%2.x, ...) : graded<1000>
@@ -28,6 +29,8 @@ class Fit(Pass, name="fpga-partition", takes="snn", gives="mapped"):
     """
 
     target: str = ""
+    device: str = ""
+    target_rate: float = 0.0
 
     def run(self, module: Module) -> Module:
         """Partition and choose, or refuse with every limit that is exceeded."""
@@ -35,6 +38,8 @@ class Fit(Pass, name="fpga-partition", takes="snn", gives="mapped"):
 
         target = resolve(self.target or module.attr("target", "") or "fpga")
         name = self.target or target.name
+        asked = {"device": self.device, "target_rate": self.target_rate}
+        target = replace(target, data={**target.data, **{key: item for key, item in asked.items() if item}})
         sized = bool(target.data["device"] or target.data["target_rate"])
         return sizing.choose(module, target, name).mapped if sized else partitioned(module, target, name)
 

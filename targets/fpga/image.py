@@ -22,6 +22,7 @@ from nmc.ir.npz import npz_bytes, read_npz
 from nmc.ir.op import Op
 from nmc.ir.ops.image import Header, HostMap, Reg, Region
 from nmc.targets.fpga import words
+from nmc.targets.fpga.devices import device
 from nmc.targets.fpga.shape import Shape
 
 Array = NDArray[Any]
@@ -68,7 +69,7 @@ class OutputMap:
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """A program for a chip; `proved`: steps for which no sum leaves its bits, 0 for any number."""
+    """A program for a chip; `proved`: steps for which no sum leaves its bits (0: any number); `device`: whose clock."""
 
     shape: Shape
     program: bytes
@@ -77,6 +78,7 @@ class Image:
     outputs: tuple[OutputMap, ...]
     steps: int
     proved: int
+    device: str = ""
 
     def body(self) -> words.Words:
         """Words of the program, checked."""
@@ -92,7 +94,7 @@ class Image:
 def to_files(image: Image) -> dict[str, bytes]:
     """Write an image; equal images give equal bytes."""
     meta = {
-        "shape": image.shape.to_json(), "steps": image.steps, "proved": image.proved,
+        "shape": image.shape.to_json(), "steps": image.steps, "proved": image.proved, "device": image.device,
         "inputs": [{"name": item.name, "shape": list(item.shape), "encoder": item.encoder} for item in image.inputs],
         "populations": [
             {"name": pop.name, "shape": list(pop.shape), "fires": pop.fires, "host": pop.host} for pop in image.pops
@@ -150,7 +152,14 @@ def _image(meta: Any, arrays: Mapping[str, Array], program: bytes) -> Image:
         OutputMap(str(item["population"]), str(item["kind"]), float(item["scale"]))
         for item in meta["outputs"]
     )
-    return Image(shape, program, inputs, pops, outputs, int(meta["steps"]), int(meta["proved"]))
+    return Image(
+        shape, program, inputs, pops, outputs, int(meta["steps"]), int(meta["proved"]), _device(meta)
+    )
+
+
+def _device(meta: Any) -> str:
+    name = str(meta.get("device", ""))
+    return device(name).name if name else ""
 
 
 def _population(item: Any, table: Array) -> PopMap:

@@ -47,7 +47,7 @@ def pack(memory: Memory, values: Mapping[str, Array]) -> Words:
         _check(memory, item, given)
         shifts = np.arange(item.bits)
         part = (given[:, :, None] >> shifts) & 1
-        bits[:, at : at + item.bits * item.count] = part.reshape(rows, -1)
+        bits[:, at : at + item.bits * item.count] = part.reshape(rows, item.bits * item.count)
         at += item.bits * item.count
     return np.packbits(bits, axis=1, bitorder="little").view("<u4").astype(np.uint32)
 

@@ -2,47 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from nmc.ir.diagnostics import Diagnostic, DoesNotFit, NmcError
+from nmc.ir.diagnostics import Diagnostic, DoesNotFit
 from nmc.ir.module import Module
 from nmc.ir.ops.mapped import HOST, Neurons
 from nmc.ir.target import Target
 from nmc.targets.fpga import dialect
-from nmc.targets.fpga.bram import luts, total_ebr
 from nmc.targets.fpga.demands import FpgaDemands
+from nmc.targets.fpga.devices import Device, Needs, device, needs
 from nmc.targets.fpga.layout import CoreLayout, layout_of
-from nmc.targets.fpga.shape import Shape
+from nmc.targets.fpga.shape import Shape, WeightType
 
 #: Lanes and numbers of cores that are tried.
 LANES = (1, 2, 4, 8, 16)
 CORES = (1, 2, 4, 8, 16)
+#: Candidates that a refusal tells of.
+_TOLD = 3
 
 
-def multipliers_of(shape: Shape) -> int:
-    """Multipliers: one a lane for payloads, one where membranes leak, one more for currents; two beyond 18 bits."""
-    leaks = (2 if shape.cuba else 1) * (2 if shape.vb > 18 else 1) if shape.leak == "multiply" else 0
-    return shape.cores * shape.lanes * (leaks + (1 if shape.payload_bits > 2 else 0))
+def hertz_of(name: str) -> float:
+    """The clock assumed for a device, or where none is named."""
+    from nmc.targets.fpga.target import chip_data
+
+    return device(name).hertz if name else float(chip_data()["timing"]["hertz"]["value"])
 
 
-def sample_time(shape: Shape, events: float, walks: float, ticks: float, cycles: float = 0.0) -> float:
+def sample_time(
+    shape: Shape, events: float, walks: float, ticks: float, cycles: float = 0.0, chip: str = ""
+) -> float:
     """Seconds of a sample at the clock of ``target.toml``.
 
     Parameters
     ----------
+    shape : Shape
     events, walks, ticks : float
         A sample: events that cores take, rows that they walk (shared evenly by the cores), ticks.
     cycles : float
         Clocks of a sample where they were counted (engine ``rtl``).
+    chip : str
+        Name of the device.
     """
+    model = events + walks / shape.cores + ticks * (shape.groups + _tick())
+    return (cycles or model) / hertz_of(chip)
+
+
+def _tick() -> int:
+    """Clocks of a tick beside those of its groups."""
     from nmc.targets.fpga.target import chip_data
 
-    timing = chip_data()["timing"]
-    model = events + walks / shape.cores + ticks * (shape.groups + timing["tick"]["value"])
-    return float((cycles or model) / timing["hertz"]["value"])
+    return int(chip_data()["timing"]["tick"]["value"])
 
 
 @dataclass(frozen=True)
@@ -53,107 +66,175 @@ class Candidate:
     ----------
     mapped : Module
     shape : Shape
-    block_rams, luts, multipliers : int
+    needs : Needs
     rate : float
         Samples a second, if every neuron and every input spiked once a sample.
     """
 
     mapped: Module
     shape: Shape
-    block_rams: int
-    luts: int
-    multipliers: int
+    needs: Needs
     rate: float
 
-    def lacks(self, device: dict[str, Any], rate: float) -> list[str]:
+    def lacks(self, chip: Device | None, rate: float) -> list[str]:
         """What a device or a rate asks for and the candidate has not."""
-        wrong = []
-        for name in ("block_rams", "luts", "multipliers"):
-            have = getattr(self, name)
-            if device and have > device[name]:
-                wrong.append(f"{have:,} of {device[name]:,} {name.replace('_', ' ')}")
+        wrong = self.needs.beyond(chip) if chip else []
         if self.rate < rate:
             wrong.append(f"{self.rate:,.0f} of {rate:,.0f} samples a second")
         return wrong
 
+    @property
+    def cost(self) -> tuple[float, ...]:
+        """What is made small: LUTs, then block RAMs; of equals the fastest one."""
+        return (self.needs.luts, self.needs.block_rams, -self.rate)
+
     def __str__(self) -> str:
-        return f"{self.shape.cores} cores x {self.shape.lanes} lanes"
+        return f"{self.shape.cores} core{'s' if self.shape.cores > 1 else ''} x {self.shape.lanes} lanes"
 
 
 def choose(module: Module, target: Target, name: str) -> Candidate:
     """Give the candidate with the fewest LUTs that fits the target's device and reaches its rate.
+
+    Numbers of lanes and cores are tried in the order of what they cost at least; the search ends where no further one
+    can be cheaper than the best. Axons, weight rows and all bits are those that the network needs on them.
 
     Raises
     ------
     NmcError
         E0949 (`DoesNotFit`) where none does, with what the nearest ones lack.
     """
-    device = dict(target.data["devices"].get(target.data["device"], {}))
+    chip = device(target.data["device"]) if target.data["device"] else None
     rate = float(target.data["target_rate"])
-    found = list(_candidates(module, target, name, device))
-    good = [item for item in found if not item.lacks(device, rate)]
-    if good:
-        return min(good, key=lambda item: (item.luts, item.block_rams, -item.rate))
-    nearest = sorted(found, key=lambda item: (len(item.lacks(device, 0.0)), -item.rate, item.luts))[:3]
-    told = (
-        "; ".join(f"{item}: {', '.join(item.lacks(device, rate))}" for item in nearest) or "no core holds it"
-    )
-    what = " and ".join(
-        text for text in (target.data["device"], f"{rate:,.0f} samples a second" if rate else "") if text
-    )
-    hint = "fewer weight bits, a larger device, a lower rate, or fewer steps"
-    raise DoesNotFit(Diagnostic("E0949", f"no shape does for {what}: {told}", hint=hint))
-
-
-def _candidates(module: Module, target: Target, name: str, device: dict[str, Any]) -> list[Candidate]:
-    """All candidates, skipping those whose lanes alone take more LUTs than the device has."""
-    given, found = target.data["shape"], list[Candidate]()
-    neurons = sum(op.result.type.size for op in module.of_type(dialect.Neuron))
-    problems: list[NmcError] = []
-    for lanes in (given["lanes"],) if "lanes" in given else LANES:
-        for cores in (given["cores"],) if "cores" in given else CORES:
-            small = Shape(cores=cores, lanes=lanes, neurons=lanes, axons=1)
-            if (device and luts(small) > device["luts"]) or cores > neurons:
-                continue
-            try:
-                made = _candidate(module, target, name, (lanes, cores))
-            except DoesNotFit as error:
-                problems.append(error)
-                continue
-            if made.shape not in [item.shape for item in found]:
-                found.append(made)
+    found, best = list[Candidate](), None
+    problems = list[DoesNotFit]()
+    for least, size in _sizes(module, target, chip):
+        if best is not None and least > best.needs.luts:
+            break
+        try:
+            made = _candidate(module, target, name, size, chip)
+        except DoesNotFit as error:
+            problems.append(error)
+            continue
+        found.append(made)
+        if not made.lacks(chip, rate) and (best is None or made.cost < best.cost):
+            best = made
+    if best is not None:
+        return _noted(best, target)
     if not found and problems:
         raise problems[0]
-    return found
+    raise _refusal(found, chip, rate)
 
 
-def _candidate(module: Module, target: Target, name: str, size: tuple[int, int]) -> Candidate:
+def _noted(best: Candidate, target: Target) -> Candidate:
+    """The candidate whose module tells what was asked for."""
+    asked = {"device": target.data["device"], "target_rate": float(target.data["target_rate"])}
+    return replace(best, mapped=best.mapped.with_attrs(**asked))
+
+
+def _refusal(found: list[Candidate], chip: Device | None, rate: float) -> DoesNotFit:
+    """Why no candidate does, in figures, and what would help."""
+
+    def distance(item: Candidate) -> tuple[float, ...]:
+        return (len(item.lacks(chip, 0.0)), -item.rate if rate else 0.0, *item.cost)
+
+    nearest = sorted(found, key=distance)[:_TOLD]
+    told = "; ".join(f"{item}: {', '.join(item.lacks(chip, rate))}" for item in nearest) or "no core holds it"
+    asked = (chip.name if chip else "", f"{rate:,.0f} samples a second" if rate else "")
+    hint = "fewer weight bits, a larger device, a lower rate, or fewer steps"
+    if chip and nearest and (ways := _narrower(nearest[0], chip)):
+        hint = f"{ways}; or a larger device"
+    text = f"no shape does for {' and '.join(filter(None, asked))}: {told}"
+    return DoesNotFit(Diagnostic("E0949", text, hint=hint))
+
+
+def _narrower(item: Candidate, chip: Device) -> str:
+    """What fewer weight bits would take, where block or large RAMs are what lacks."""
+    narrower: dict[str, WeightType] = {"int8": "int4", "int4": "int2"}
+    bits = narrower.get(item.shape.weights)
+    if bits is None or not any("rams" in text for text in item.needs.beyond(chip)):
+        return ""
+    less = needs(replace(item.shape, weights=bits), chip.family)
+    which = "large_rams" if item.needs.large_rams > chip.large_rams else "block_rams"
+    shown = f"{getattr(less, which):,} of {getattr(chip, which):,} {which.replace('_', ' ')}"
+    return f"--bits {bits.removeprefix('int')} takes {shown}"
+
+
+def _sizes(module: Module, target: Target, chip: Device | None) -> Iterator[tuple[int, tuple[int, int]]]:
+    """Lanes and cores to try, with the LUTs that they take at least, the cheapest first."""
+    given, found = target.data["shape"], list[tuple[int, tuple[int, int]]]()
+    populations = module.of_type(dialect.Neuron)
+    neurons, first = sum(op.result.type.size for op in populations), populations[0]
+    for lanes in (given["lanes"],) if "lanes" in given else LANES:
+        groups = _groups(module, lanes)
+        for cores in (given["cores"],) if "cores" in given else CORES:
+            if cores > min(neurons, groups):
+                continue
+            at_least = -(-groups // -(-groups // cores))
+            small = needs(
+                Shape(
+                    cores=min(64, at_least), lanes=lanes, neurons=lanes, axons=1, classes=2, geometries=2, counter=1,
+                    vb=first.vb, leak=first.leak, cuba=first.cuba, stbif=any(op.signed for op in populations),
+                    sparse=False, conv=False, queue=4, targets=2,
+                ),
+                chip.family if chip else "ecp5",
+            )  # fmt: skip
+            if not (chip and replace(small, block_rams=0).beyond(chip)):
+                found.append((small.luts, (lanes, cores)))
+    yield from sorted(found)
+
+
+def _groups(module: Module, lanes: int) -> int:
+    """Groups of neurons that a network has at least."""
+    return sum(
+        -(-op.result.shape[0] // lanes) * int(np.prod(op.result.shape[1:]))
+        for op in module.of_type(dialect.Neuron)
+    )
+
+
+def _candidate(
+    module: Module, target: Target, name: str, size: tuple[int, int], chip: Device | None
+) -> Candidate:
     """Partition for some lanes, with neurons shared out among about as many cores."""
     from nmc.targets.fpga.fit import partitioned, shape_of
 
     lanes, cores = size
-    demands = FpgaDemands(lanes)
-    groups = sum(
-        -(-op.result.shape[0] // lanes) * int(np.prod(op.result.shape[1:]))
-        for op in module.of_type(dialect.Neuron)
-    )
     limits = dict(target.limits)
-    limits["groups"] = min(limits["groups"], max(1, -(-groups // cores)))
-    trial = replace(target, limits=limits, demands=demands)
-    mapped = partitioned(module, trial, name)
+    limits["groups"] = min(limits["groups"], max(1, -(-_groups(module, lanes) // cores)))
+    mapped = partitioned(module, replace(target, limits=limits, demands=FpgaDemands(lanes)), name)
     shape = shape_of(mapped)
-    rams = total_ebr(shape)
-    return Candidate(mapped, shape, rams, luts(shape), multipliers_of(shape), _rate(mapped, shape, demands))
+    rate = hertz_of(chip.name if chip else "") / max(1.0, sample_cycles(mapped))
+    return Candidate(mapped, shape, needs(shape, chip.family if chip else "ecp5"), rate)
 
 
-def _rate(mapped: Module, shape: Shape, demands: FpgaDemands) -> float:
-    """Samples a second if everything that can spike did so once a sample."""
-    layout = layout_of(mapped, demands)
+def sample_cycles(mapped: Module) -> float:
+    """Clocks of a sample if everything that can spike did so once."""
+    from nmc.targets.fpga.fit import shape_of
+
+    shape = shape_of(mapped)
+    layout = layout_of(mapped, FpgaDemands(shape.lanes))
     busiest = max(_walk(core) + core.count for core in layout.cores)
     sent = sum(part.result.type.size for part in mapped.of_type(Neurons) if part.core != HOST)
-    steps = int(mapped.attr("steps") or 1)
-    seconds = sample_time(shape, busiest + sent, 0.0, steps, 0.0)
-    return 1.0 / seconds if seconds else float("inf")
+    return busiest + sent + int(mapped.attr("steps") or 1) * (shape.groups + _tick())
+
+
+def sizing(mapped: Module) -> dict[str, Any]:
+    """For the report: device, what the model says of the shape, what was asked for."""
+    from nmc.targets.fpga.fit import shape_of
+
+    name, shape = str(mapped.attr("device") or ""), shape_of(mapped)
+    chip = device(name) if name else None
+    model = needs(shape, chip.family if chip else "ecp5")
+    return {
+        "device": name or None,
+        "model": {"luts": model.luts, "block_rams": model.block_rams, "large_rams": model.large_rams,
+                  "multipliers": model.multipliers},
+        "available": {"luts": chip.luts, "block_rams": chip.block_rams, "large_rams": chip.large_rams,
+                      "multipliers": chip.multipliers} if chip else None,
+        "hertz": hertz_of(name), "samples_per_second": hertz_of(name) / max(1.0, sample_cycles(mapped)),
+        "target_rate": mapped.attr("target_rate") or None,
+        "shape": {"cores": shape.cores, "lanes": shape.lanes, "neurons": shape.neurons, "axons": shape.axons,
+                  "weights": shape.weights, "vb": shape.vb},
+    }  # fmt: skip
 
 
 def _walk(core: CoreLayout) -> int:

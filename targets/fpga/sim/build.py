@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -65,7 +65,9 @@ endmodule
 }
 
 
-def top(shape: Shape, shell: Shell = "words", divider: int = 100) -> str:
+def top(
+    shape: Shape, shell: Shell = "words", divider: int = 100, more: Mapping[str, str] | None = None
+) -> str:
     """Verilog of ``nmc_top``: the chip with the parameters of a shape behind a shell, for simulation and synthesis.
 
     Parameters
@@ -76,9 +78,12 @@ def top(shape: Shape, shell: Shell = "words", divider: int = 100) -> str:
         or clk, rst, rx, tx.
     divider : int
         Clocks a bit of the serial line.
+    more : mapping of str to str
+        Parameters that are no part of the shape: where memories stand and what they hold at first.
     """
     values = {name: f"{value}" for name, value in shape.parameters().items()}
     values["HASH"] = f"32'd{shape.hash}"
+    values |= more or {}
     given = ", ".join(f".{name}({value})" for name, value in values.items())
     return _TOPS[shell].replace("@GIVEN", given).replace("@DIVIDER", str(divider))
 
