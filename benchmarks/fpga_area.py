@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmc.targets.fpga.area import luts, parts
-from nmc.targets.fpga.devices import Needs, device, needs
+from nmc.targets.fpga.devices import Family, Needs, device, needs
 from nmc.targets.fpga.shape import Shape
 from nmc.targets.fpga.sim.build import cache_folder
 from nmc.targets.fpga.synth import flow
@@ -33,7 +33,7 @@ _SMALL: dict[str, Any] = {
     "targets": 256, "fifo": 4,
 }  # fmt: skip
 #: Name -> family, fields.
-SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
+SHAPES: dict[str, tuple[Family, dict[str, Any]]] = {
     "bare": ("ecp5", _BARE),
     "1 lane": ("ecp5", {**_BARE, "lanes": 1}),
     "8 lanes": ("ecp5", {**_BARE, "lanes": 8}),
@@ -55,13 +55,13 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def design_of(family: str, fields: dict[str, Any]) -> flow.Design:
+def design_of(family: Family, fields: dict[str, Any]) -> flow.Design:
     """The design whose area is counted: with the words of an ECP5 as interface, the UART of an iCE40."""
     chip = device("ecp5-85k" if family == "ecp5" else "up5k")
     return flow.Design(Shape(**fields), chip, chip.shell)
 
 
-def measured(family: str, fields: dict[str, Any]) -> Needs:
+def measured(family: Family, fields: dict[str, Any]) -> Needs:
     """What Yosys makes of a shape; from the cache, where it is there."""
     design = design_of(family, fields)
     path = cache_folder() / "area" / f"{design.key()}.json"
@@ -116,7 +116,7 @@ def table_of(found: dict[str, Needs]) -> list[str]:
         if name not in found:
             continue
         shape, have = Shape(**fields), found[name]
-        model = needs(shape, family)  # type: ignore[arg-type]
+        model = needs(shape, family)
         error = luts(shape, family) / have.luts - 1
         errors.append(abs(error))
         exact = all(

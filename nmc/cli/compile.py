@@ -190,9 +190,7 @@ def _sizing(found: dict[str, Any]) -> str:
         for name, count in model.items()
         if count
     )
-    size = (
-        f"{shape['cores']} x {shape['lanes']} lanes, {shape['weights']} weights, {shape['vb']}-bit membranes"
-    )
+    size = f"cores x lanes {shape['cores']} x {shape['lanes']}, {shape['weights']} weights, {shape['vb']}-bit membranes"
     asked = f" of {found['target_rate']:,.0f} asked for" if found["target_rate"] else ""
     rate = f"{found['samples_per_second']:,.0f} samples/s{asked} at {found['hertz'] / 1e6:.0f} MHz"
     return f"{size}; {found['device'] or 'no device named'}, by the model: {amounts}; {rate}"

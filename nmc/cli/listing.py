@@ -240,8 +240,15 @@ def _entries(target: Target) -> Iterator[tuple[str, str, str, str]]:
         named = {"": entries} if "source" in entries else entries
         for name, entry in named.items():
             if isinstance(entry, typing.Mapping) and "source" in entry:
-                value = entry.get("value", f"{entry.get('min')}..{entry.get('max')}")
-                yield group, name, _value(value), str(entry["source"])
+                yield group, name, _value(_shown(entry)), str(entry["source"])
+
+
+def _shown(entry: typing.Mapping[str, Any]) -> Any:
+    """A value, a range, or all that an entry holds."""
+    if "value" in entry or "min" in entry:
+        return entry.get("value", f"{entry.get('min')}..{entry.get('max')}")
+    amounts = {name: value for name, value in entry.items() if isinstance(value, int | float)}
+    return ", ".join(f"{name} {value:,.0f}" for name, value in amounts.items())
 
 
 def _value(item: Any) -> str:
