@@ -12,9 +12,8 @@ What a target's ``backend`` module must provide:
 - With ``trace=True`` ``Result.traces`` has the same names: (N, T, ...) float64, what each output would be if the run
   had ended after step 1, 2, ... T (the v of a read-out, or the spikes counted so far, times the scale); the last
   entry equals the output. Accuracy by step and early exit are made of it, so that a runner knows of neither.
-- A runner that can tell when its chip is at rest has ``rests = True``; its ``run`` then also takes
-  ``until_quiescent=True`` and gives ``Result.settled``, steps of each sample until then (N,). ``steps`` is then the
-  most that are run.
+- Every population can be probed (``NAME.spikes``): from that follows when a chip is at rest
+  (`nmc.runtime.quiescence`).
 - ``event_summary(events, samples)``: floats a sample, keys as in `nmc.runtime.evaluate`; every one of them must be a
   mean over samples.
 """
@@ -37,7 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmc.ir.diagnostics import NmcError, fail
-from nmc.ir.interp import Progress, Result
+from nmc.ir.interp import Progress, Result, join_results
 from nmc.ir.module import Module
 from nmc.ir.npz import npz_bytes, read_npz
 from nmc.ir.target import package_of
@@ -253,7 +252,7 @@ class Program:
         Raises
         ------
         NmcError
-            E0401 for samples of another shape or none, E0406 for a target that cannot tell rest, E0540 for unknown
+            E0401 for samples of another shape or none, E0406 for a network that never rests, E0540 for unknown
             probes, E0806 for a network with several inputs.
         """
         runner = self.runner(engine)
@@ -262,14 +261,34 @@ class Program:
         data = {} if x is None and not runner.sources else self._data(runner, x, raw)
         more: dict[str, Any] = {"trace": True} if trace else {}
         if until_quiescent:
-            if not getattr(runner, "rests", False):
-                hint = "leave --until-quiescent away: the run takes as many steps as the network can need"
-                raise fail("E0406", f"{self.target} cannot tell when a network is at rest", hint=hint)
-            more["until_quiescent"] = True
+            how = {"steps": steps, "probes": list(probes), "batch": batch, "progress": progress, **more}
+            return self._until_rest(runner, data, first_sample, how)
         result, events = runner.run(
             data, steps, probes=probes, first_sample=first_sample, batch=batch, progress=progress, **more
         )
         return Run(result, backend_of(self.target).event_summary(events, 1 if x is None else len(x)))
+
+    def _until_rest(self, runner: Any, data: Mapping[str, Array], first: int, how: dict[str, Any]) -> Run:
+        """Run groups of samples with the spikes of all populations recorded, and tell when each was at rest."""
+        from nmc.runtime.quiescence import watch_of
+
+        watch, asked = watch_of(self.module, self.target), how["probes"]
+        count, samples = how["steps"] or self.steps, min((len(item) for item in data.values()), default=1)
+        size, results, summaries = watch.group(count), [], []
+        for start in range(0, samples, size):
+            part = {name: item[start : start + size] for name, item in data.items()}
+            probes = list(dict.fromkeys([*asked, *watch.probes]))
+            result, events = runner.run(part, first_sample=first + start, **{**how, "probes": probes})
+            here = min(size, samples - start)
+            settled = watch.settled(result.probes, here, count)
+            results.append(
+                replace(result, probes={name: result.probes[name] for name in asked}, settled=settled)
+            )
+            summaries.append((here, backend_of(self.target).event_summary(events, here)))
+        means = {
+            name: sum(here * found[name] for here, found in summaries) / samples for name in summaries[0][1]
+        }
+        return Run(join_results(results), means)
 
     def _data(self, runner: Any, x: Array | None, raw: bool) -> dict[str, Array]:
         """The samples in the shape that the program's one input takes, by its name."""
