@@ -101,8 +101,9 @@ class Program:
         manifest: dict[str, Any],
         report: dict[str, Any],
         places: dict[str, Any],
+        integer: Module | None = None,
     ) -> Program:
-        """Put a program together from the final module and the image files."""
+        """Put a program together from the final module, the image files and the integer network that it computes."""
         members = {
             "module.nmc": str(module).encode(),
             "module.npz": npz_bytes(blobs(module)),
@@ -110,6 +111,11 @@ class Program:
             "report.json": _json(report),
             **{f"image/{name}": data for name, data in files.items()},
         }
+        if integer is not None:
+            members |= {
+                "integer.nmc": str(integer).encode(),
+                "integer.npz": npz_bytes(blobs(integer)),
+            }
         hashes = {name: hashlib.sha256(data).hexdigest() for name, data in members.items()}
         return Program({"schema": SCHEMA, **manifest, "files": hashes}, members)
 
@@ -143,11 +149,19 @@ class Program:
     @cached_property
     def module(self) -> Module:
         """The final module, mapped level."""
-        if "module.npz" not in self._members:
-            raise fail("E0804", "module.npz is missing")
-        arrays = read_npz(io.BytesIO(self._members["module.npz"]))
-        text = self._members.get("module.nmc", b"").decode("utf-8", "replace")
-        return parse(text, arrays, file="module.nmc")
+        return self._read_module("module")
+
+    @cached_property
+    def integer(self) -> Module | None:
+        """The integer network whose read-outs the chip gives; None for a program of another mode."""
+        return self._read_module("integer") if "integer.nmc" in self._members else None
+
+    def _read_module(self, name: str) -> Module:
+        if f"{name}.npz" not in self._members:
+            raise fail("E0804", f"{name}.npz is missing")
+        arrays = read_npz(io.BytesIO(self._members[f"{name}.npz"]))
+        text = self._members.get(f"{name}.nmc", b"").decode("utf-8", "replace")
+        return parse(text, arrays, file=f"{name}.nmc")
 
     def _read_json(self, name: str) -> dict[str, Any]:
         try:

@@ -14,7 +14,7 @@ from nmc.ir.diagnostics import NmcError, fail
 from nmc.ir.module import Module
 from nmc.ir.ops import ann
 from nmc.passes.base import Pass
-from nmc.passes.data import fit_shape, load_samples
+from nmc.passes.data import byte_scale, fit_shape, load_samples
 from nmc.passes.quantize.certificate import certificate
 from nmc.passes.quantize.lower import Lowering, Settings
 from nmc.passes.quantize.mixed import assign_bits
@@ -180,6 +180,8 @@ class Quantize(Pass, name="quantize", takes="ann", gives="snn"):
                 "bias_correction": corrected, "samples": count}  # fmt: skip
         calibration = module.attr("calibration")
         told = {**told, "calibration": calibration} if calibration else told
+        scale = byte_scale(self.data, raw=self.raw) if self.data and self.samples is None else 0
+        told = {**told, "bytes": scale} if scale else told
         return {**told, "data": digest.hexdigest()} if inputs else told
 
 
