@@ -57,7 +57,8 @@ class Watch:
         until = np.full(samples, self.begin, np.int64)
         for name, delay in self.delays.items():
             spikes = probes[f"{name}.spikes"]
-            active = spikes.reshape(*spikes.shape[:2], -1).any(axis=2)
+            fired = spikes.reshape(*spikes.shape[:2], -1) != 0
+            active = np.any(fired, axis=2)
             last = active.shape[1] - np.argmax(active[:, ::-1], axis=1)
             until = np.maximum(until, np.where(active.any(axis=1), last + delay, 0))
         return np.minimum(until, steps)

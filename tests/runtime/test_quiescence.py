@@ -50,7 +50,8 @@ def test_rest_is_that_of_the_interpreter(
 
 def test_a_run_that_is_too_short_ends_unsettled(repo: Path, calib: Path, unseen: Data) -> None:
     program = compiled(repo, calib, "fpga")
-    assert program.run(unseen[0][:4], steps=5, until_quiescent=True).result.settled.tolist() == [5] * 4
+    settled = program.run(unseen[0][:4], steps=5, until_quiescent=True).result.settled
+    assert settled is not None and settled.tolist() == [5] * 4
 
 
 def test_rates_never_rest(repo: Path, calib: Path, unseen: Data) -> None:
