@@ -35,7 +35,7 @@ MUTANTS: tuple[Mutant, ...] = (
      "assign almost = count > (AW + 1)'(DEPTH - SLACK + 1);"),
     ("nmc_router.sv", "assign full     = filled[into][QB];", "assign full     = 1'b0;"),
     ("nmc_router.sv", "assign into = slot + target[AB+IB+:DB] + 1'b1;", "assign into = slot + target[AB+IB+:DB];"),
-    ("nmc_router.sv", "locked  <= in_more[IB'(pick)];", "locked  <= 0;"),
+    ("nmc_router.sv", "locked <= in_more[IB'(pick)];", "locked  <= 0;"),
     ("nmc_router.sv", "assign told      = !w_host || out_ready;", "assign told      = 1'b1;"),
     ("nmc_router.sv", "assign hold_out = d2 && ev_full[ev_core];", "assign hold_out = 1'b0;"),
     ("nmc_router.sv", "{e1, e2} <= {w_step && w_left != 0, e1};", "{e1, e2} <= {w_step, e1};"),
