@@ -40,7 +40,7 @@ def test_all_links_together_carry_spikes_times_hops(sent: list[Flow]) -> None:
 def test_a_tree_carries_no_more_than_a_message_a_tile_and_that_no_more_than_one_a_core(
     sent: list[Flow],
 ) -> None:
-    tree, tile, core = (routing.loads(sent, TILES, cast) for cast in ("tree", "tile", "core"))  # type: ignore[arg-type]
+    tree, tile, core = (routing.loads(sent, TILES, cast) for cast in ("tree", "tile", "core"))
     assert set(tree) == set(tile) == set(core)
     assert all(tree[link] <= tile[link] <= core[link] for link in tree)
 
