@@ -1,7 +1,9 @@
 """What every test shares: the deterministic hypothesis profile and where things are."""
 
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -31,3 +33,26 @@ def shared() -> Path:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """``--update-golden`` rewrites the expected texts of tests/golden instead of comparing."""
     parser.addoption("--update-golden", action="store_true", help="write the expected texts anew")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def every_mapping_is_checked() -> Iterator[None]:
+    """Whatever a test compiles: each mapping that the compiler makes passes an independent checker."""
+    from mapping_checker import complaints
+    from nmc.passes.map.place import Place
+    from nmc.targets.loihi.allocate import Allocate
+    from nmc.targets.spinnaker2.placing import QuadPlace
+
+    def checked(run: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(self: Any, module: Any) -> Any:
+            made = run(self, module)
+            problems = complaints(made)
+            assert not problems, problems
+            return made
+
+        return wrapped
+
+    with pytest.MonkeyPatch.context() as patch:
+        for kind in (Place, QuadPlace, Allocate):
+            patch.setattr(kind, "run", checked(kind.run))
+        yield

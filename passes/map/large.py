@@ -16,7 +16,7 @@ from nmc.passes.map.result import Placement, report
 from nmc.passes.map.sparse import Graph, IntArray, cost_of
 
 #: Entries of the traffic looked at on one level, and proposals of a part on the coarsest.
-_WORK = {"fast": (300_000_000, 1_000), "normal": (1_500_000_000, 4_000), "best": (12_000_000_000, 10_000)}
+_WORK = {"fast": (300_000_000, 1_000), "normal": (320_000_000, 4_000), "best": (12_000_000_000, 10_000)}
 _EACH = (40, 1_000)  # least and most proposals of a part on one level
 _MAX_COST = 2**50
 _GENTLE = 0.05  # first temperature of the last run over the typical change of a short move

@@ -40,6 +40,7 @@ class _Budget:
     steps_per_part: int
     max_work: int  # entries of the traffic looked at in all runs together
     heats: tuple[float, ...]  # first temperature of each run over the typical change of a move
+    again: int  # further runs from a melt where a run finds the best placement now and then
     exact_parts: int
     exact_time: float
     windows: int
@@ -49,11 +50,12 @@ class _Budget:
 
 
 _BUDGETS: dict[str, _Budget] = {
-    "fast": _Budget(2_000, 60_000_000, (0.3, 0.1), 8, 0.5, 0, 0.0, (6,), 0.1),
+    "fast": _Budget(2_000, 60_000_000, (0.3, 0.1), 0, 8, 0.5, 0, 0.0, (6,), 0.1),
     "normal": _Budget(
         40_000,
-        3_000_000_000,
+        2_500_000_000,
         (0.3, 0.1, 0.3, 0.03, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3),
+        20,
         12,
         2.0,
         20,
@@ -62,10 +64,12 @@ _BUDGETS: dict[str, _Budget] = {
         0.3,
     ),
     "best": _Budget(
-        100_000, 40_000_000_000, (0.3, 0.1, 0.3, 0.03) * 6, 16, 30.0, 100, 0.5, (6, 8, 10, 12), 5.0
+        100_000, 40_000_000_000, (0.3, 0.1, 0.3, 0.03) * 6, 26, 16, 30.0, 100, 0.5, (6, 8, 10, 12), 5.0
     ),
 }
 _LEAST_STEPS = 100  # of each part and run, whatever the budget
+_AGAIN = (16, 32)  # parts of problems in which a run from a melt finds the best placement one time in five
+_MELT = 0.3
 _WINDOW = 7
 _WINDOW_PARTS = 400  # windows need dense matrices and are lost in larger problems
 _PIECES_PARTS = 130
@@ -294,8 +298,11 @@ def _anneal(
     elif task.mesh.sites.is_grid and not locked.any():
         begins["levels"] = multilevel.on_mesh(graph, task.mesh.sites, seed, multilevel.Work())
     begins |= {f"given {k}": cell[start] for k, start in enumerate(starts)}
-    parts, runs = len(task.free), len(budget.heats)
+    parts, heats = len(task.free), budget.heats
+    if _AGAIN[0] <= parts <= _AGAIN[1]:
+        heats += (_MELT,) * budget.again
+    runs = len(heats)
     steps = min(budget.steps_per_part * parts, budget.max_work // (runs * job.work))
     steps = max(steps, _LEAST_STEPS * parts)
-    found, cost, origin = anneal.search(job, begins, steps, budget.heats, seed, bound)
+    found, cost, origin = anneal.search(job, begins, steps, heats, seed, bound)
     return number[found], cost, f"{origin}+anneal"

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from nmc.ir.module import Module
 from nmc.ir.op import Op
 from nmc.ir.ops.mapped import HOST, Neurons, Route
-from nmc.ir.target import resolve
+from nmc.ir.target import Target, resolve
 from nmc.passes.map.pins import places
-from nmc.passes.map.place import Place
+from nmc.passes.map.place import Place, hops, links
 from nmc.targets.spinnaker2.target import place_of, qpe_of, usable
 
 Array = NDArray[Any]
@@ -38,9 +38,23 @@ class QuadPlace(Place, name="spinnaker2-place", takes="mapped"):
         """Place, then gather targets."""
         many = sum(part.core != HOST for part in module.of_type(Neurons)) > _MANY
         effort = "fast" if many and self.effort == "normal" else self.effort
-        names = ("data", "limit", "raw", "seed", "samples")
+        names = ("data", "limit", "raw", "seed", "congestion", "samples")
         placed = Place(effort=effort, **{name: getattr(self, name) for name in names}).run(module)
-        return gathered(placed, frozenset(places(placed, resolve(placed.attr("target", "")))))
+        target = resolve(placed.attr("target", ""))
+        moved = gathered(placed, frozenset(places(placed, target)))
+        return moved.with_attrs(placement=_recounted(placed, moved, target))
+
+
+def _recounted(before: Module, after: Module, target: Target) -> dict[str, Any]:
+    """The notes of `before`, with hops and links as they are after exchanges."""
+    old, new = (hops(module, target) for module in (before, after))
+    notes: dict[str, Any] = dict(after.attr("placement"))
+    if old != new:
+        objective = round(notes["objective"] + new - old, 3)
+        notes["objective"] = objective
+        notes["gap"] = round((objective - notes["bound"]) / objective, 6) if objective else 0.0
+        notes["status"] = "optimal" if objective <= notes["bound"] else "feasible"
+    return {**notes, "links": links(after, target)}
 
 
 def gathered(module: Module, fixed: frozenset[str] = frozenset()) -> Module:

@@ -41,6 +41,8 @@ def test_many_small_cores_are_placed(tmp_path: Path, repo: Path, chips: int, cap
     assert facts["cores"]["used"] > 8
     assert 0 < place["bound"] <= place["objective"]
     assert place["status"] in ("feasible", "optimal") and place["bound_name"] and place["method"]
+    links = place["links"]
+    assert links["used"] > 0 and links["busiest"] and links["load"] >= links["mean"] > 0
     assert place["spikes"] == "measured" and not any("time" in name for name in place)
 
 

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from nmc.passes.map import bounds, decompose, exact
 from nmc.passes.map.placement import IntArray, Placement, mesh_distance, place
 from nmc.passes.map.quadratic import Quadratic, as_grid, site_classes
+from nmc.passes.map.readers import read_qaplib
 
 ROOT = Path(__file__).parents[2]
 LOIHI = mesh_distance(8, 4, 4)
@@ -251,3 +252,48 @@ def test_mesh_distance_numbers_cores_as_loihi_does() -> None:
 def test_unlawful_input_is_refused(traffic: Any, distance: Any, options: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words.replace("^", r"\^")):
         place(traffic, distance, **options)
+
+
+def hidden_sheet(wide: int, high: int, seed: int) -> tuple[IntArray, IntArray, int]:
+    """Flows between neighbours of a hidden placement, distances of its grid, and the optimum: one hop each."""
+    rng, distance = np.random.default_rng(seed), mesh_distance(wide, high, 1)
+    half = np.triu(rng.integers(1, 10, distance.shape) * (distance == 1), 1)
+    hidden, flow = rng.permutation(wide * high), np.zeros_like(distance)
+    flow[np.ix_(hidden, hidden)] = half + half.T
+    return flow, distance, int(flow.sum())
+
+
+@pytest.mark.parametrize("flow_first", [False, True])
+@pytest.mark.parametrize(("wide", "high"), [(5, 6), (3, 10), (10, 10)])
+def test_grid_instances_in_files_are_solved_to_their_known_optimum(
+    wide: int, high: int, flow_first: bool, tmp_path: Path
+) -> None:
+    flow, distance, optimum = hidden_sheet(wide, high, wide)
+    numbers = np.concatenate([m.reshape(-1) for m in ((flow, distance) if flow_first else (distance, flow))])
+    rng, text = np.random.default_rng(1), f"\n  {wide * high}"
+    for number in numbers.tolist():  # lines break anywhere, as in the public files
+        text += ("\r\n\n " if rng.random() < 0.1 else "   ") + str(number)
+    (tmp_path / "own.dat").write_text(text)
+    problem = read_qaplib(tmp_path / "own.dat")
+    assert problem.grid in ((wide, high), (high, wide))
+    answer = place(problem.flow, problem.distance)
+    assert (answer.objective, answer.status) == (optimum, "optimal")
+
+
+def dense_flow(parts: int, seed: int, density: float) -> IntArray:
+    """Flows of the kind of the public facility layouts: small numbers between many pairs."""
+    rng = np.random.default_rng(seed)
+    half = np.triu(rng.integers(1, 11, (parts, parts)) * (rng.random((parts, parts)) < density), 1)
+    return np.asarray(half + half.T, np.int64)
+
+
+#: The best objectives found, with several seeds alike.
+BEST = {(4, 5, 1, 0.6): 2796, (5, 6, 2, 0.6): 7616, (3, 10, 3, 0.4): 6442}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", sorted(BEST))
+def test_dense_grid_instances_up_to_thirty_reach_the_best_known(case: Any) -> None:
+    wide, high, seed, density = case
+    answer = place(dense_flow(wide * high, seed, density), mesh_distance(wide, high, 1))
+    assert answer.objective == BEST[case]
