@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from nmc.targets.fpga.area import luts
-from nmc.targets.fpga.bram import block_rams, ebr, ebr_ice40, spram, total_ebr, total_lutram
+from nmc.targets.fpga.bram import EBR, LUTRAM, block_rams, ebr_ice40, in_block, spram, total_ebr, total_lutram
 from nmc.targets.fpga.shape import Shape
 
 #: Of shapes with vb = 18: DP16KD and TRELLIS_DPR16X4 of `yosys synth_ecp5 -nowidelut` 0.70, and 1.04 times (LUT4 +
@@ -26,7 +26,7 @@ def test_memories_are_those_of_yosys(fields: dict[str, Any], blocks: int, small:
 
 
 def test_the_best_form_is_taken() -> None:
-    assert [ebr(*item) for item in ((16384, 32), (16384, 6), (64, 104), (1024, 18), (1025, 18), (2048, 10))] == [
+    assert [EBR.best(*item)[1] for item in ((16384, 32), (16384, 6), (64, 104), (1024, 18), (1025, 18), (2048, 10))] == [
         32, 6, 3, 1, 2, 2,
     ]  # fmt: skip
     found = block_rams(Shape(vb=18, cores=2))
@@ -37,3 +37,16 @@ def test_an_ice40_has_small_and_large_rams() -> None:
     shapes = ((256, 32), (256, 16), (1024, 4), (300, 8), (4, 11))
     assert [ebr_ice40(*item) for item in shapes] == [2, 1, 1, 1, 0]
     assert [spram(*item) for item in ((16384, 32), (8192, 8), (16385, 16))] == [2, 1, 2]
+
+
+#: (bits, rows) -> whether yosys 0.70 takes block RAMs, and how many RAMs of 16x4 bits else.
+CHOICES = {
+    (24, 64): True, (21, 64): True, (20, 64): False, (44, 32): False, (16, 64): False, (8, 256): True,
+    (8, 192): True, (8, 128): False, (4, 256): False, (12, 128): True, (16, 128): True, (10, 96): False,
+    (39, 76): True, (1, 128): False, (60, 32): False, (40, 16): False,
+}  # fmt: skip
+
+
+def test_small_memories_are_where_yosys_puts_them() -> None:
+    assert {key: in_block(key[1], key[0]) for key in CHOICES} == CHOICES
+    assert LUTRAM.best(64, 21)[1] == 24
