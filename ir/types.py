@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from math import prod
 
 #: Element kinds that hold numbers, by their printed name: the numpy type that stores them.
@@ -79,7 +80,14 @@ def kind_of_dtype(dtype: object) -> str:
     ValueError
         When no kind stores that dtype.
     """
-    for kind, name in NUMBER_KINDS.items():
-        if str(dtype) == name:
+    return _kind_of(dtype)
+
+
+@cache
+def _kind_of(dtype: object) -> str:
+    """Look the kind up; numpy takes long to name a dtype, and every constant asks."""
+    name = str(dtype)
+    for kind, stored in NUMBER_KINDS.items():
+        if name == stored:
             return kind
     raise ValueError(f"no element kind stores numpy {dtype}")

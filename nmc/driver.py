@@ -250,7 +250,9 @@ def compile_traced(
     passes = pipeline_for(options, module)
     if module.level == "snn" and module.attr("steps") is None:
         module = module.with_attrs(steps=options.steps or STEPS)
-    result = run_pipeline(module, passes, replace(manager, on_pass=lambda name, *_: tell(name)))
+    kept = _Kept(manager.observe)
+    watching = replace(manager, on_pass=lambda name, *_: tell(name), observe=kept.look)
+    result = run_pipeline(module, passes, watching)
     if result.module.level != "mapped":
         hint = "end the pipeline with the target's allocation"
         raise fail("E0705", f"the pipeline ends at level {result.module.level}, not mapped", hint=hint)
@@ -264,7 +266,49 @@ def compile_traced(
     tell("measure")
     report = _report(final, options, backend, files) | ({"synthesis": synthesis} if synthesis else {})
     manifest = _manifest(source, options, passes, final)
-    return Program.build(final, files, manifest, report, backend.places(final), made), result
+    integer = kept.integer if final.attr("spike_code") else None
+    return Program.build(final, files, manifest, report, backend.places(final), made, integer), result
+
+
+@dataclass
+class _Kept:
+    """Keeps the integer network that a pipeline makes on its way."""
+
+    other: Callable[[str, Module], None] | None
+    integer: Module | None = None
+
+    def look(self, name: str, module: Module) -> None:
+        """Look at what a pass gave."""
+        if name == "quantize":
+            self.integer = module
+        if self.other is not None:
+            self.other(name, module)
+
+
+def integer_network(source: str | Path | Module, options: CompileOptions | None = None) -> Module:
+    """The integer network that a trained network becomes for a target: what `compile_model` puts on the chip.
+
+    Parameters
+    ----------
+    source : path or Module
+        A trained network, level ``ann``.
+    options : CompileOptions or None
+        As `compile_model`.
+
+    Raises
+    ------
+    NmcError
+        E0705 where the pipeline makes no integer network, and whatever its passes refuse.
+    """
+    options = options or CompileOptions()
+    module = source if isinstance(source, Module) else load(source, dict(options.params), options.read)
+    if options.accuracy_drop is not None:
+        options = _searched(module, options, lambda stage: None)
+    passes = pipeline_for(options, module)
+    names = [item.name for item in passes]
+    if "quantize" not in names:
+        raise fail("E0705", "this pipeline makes no integer network", hint="leave --mode and --passes away")
+    return run_pipeline(module, passes[: names.index("quantize") + 1]).module
 
 
 def _lasting(module: Module, steps: int) -> Module:

@@ -12,10 +12,9 @@ What a target's ``backend`` module must provide:
 - With ``trace=True`` ``Result.traces`` has the same names: (N, T, ...) float64, what each output would be if the run
   had ended after step 1, 2, ... T (the v of a read-out, or the spikes counted so far, times the scale); the last
   entry equals the output. Accuracy by step and early exit are made of it, so that a runner knows of neither.
-- A runner that can tell when its chip is at rest has ``rests = True``; its ``run`` then also takes
-  ``until_quiescent=True`` and gives ``Result.settled``, steps of each sample until then (N,). ``steps`` is then the
-  most that are run.
 - ``synthesize(module, options, tell)``, of targets that have it (``--synthesize``): report and files by name.
+- Every population can be probed (``NAME.spikes``): from that follows when a chip is at rest
+  (`nmc.runtime.quiescence`).
 - ``event_summary(events, samples)``: floats a sample, keys as in `nmc.runtime.evaluate`; every one of them must be a
   mean over samples.
 """
@@ -38,7 +37,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmc.ir.diagnostics import NmcError, fail
-from nmc.ir.interp import Progress, Result
+from nmc.ir.interp import Progress, Result, join_results
 from nmc.ir.module import Module
 from nmc.ir.npz import npz_bytes, read_npz
 from nmc.ir.target import package_of
@@ -104,8 +103,9 @@ class Program:
         report: dict[str, Any],
         places: dict[str, Any],
         synthesis: Mapping[str, bytes] | None = None,
+        integer: Module | None = None,
     ) -> Program:
-        """Put a program together from the final module, the image files and what was synthesised."""
+        """Put a program together: final module, image, what was synthesised, and the integer network it computes."""
         members = {
             "module.nmc": str(module).encode(),
             "module.npz": npz_bytes(blobs(module)),
@@ -114,6 +114,11 @@ class Program:
             **{f"image/{name}": data for name, data in files.items()},
             **{f"synthesis/{name}": data for name, data in (synthesis or {}).items()},
         }
+        if integer is not None:
+            members |= {
+                "integer.nmc": str(integer).encode(),
+                "integer.npz": npz_bytes(blobs(integer)),
+            }
         hashes = {name: hashlib.sha256(data).hexdigest() for name, data in members.items()}
         return Program({"schema": SCHEMA, **manifest, "files": hashes}, members)
 
@@ -152,11 +157,19 @@ class Program:
     @cached_property
     def module(self) -> Module:
         """The final module, mapped level."""
-        if "module.npz" not in self._members:
-            raise fail("E0804", "module.npz is missing")
-        arrays = read_npz(io.BytesIO(self._members["module.npz"]))
-        text = self._members.get("module.nmc", b"").decode("utf-8", "replace")
-        return parse(text, arrays, file="module.nmc")
+        return self._read_module("module")
+
+    @cached_property
+    def integer(self) -> Module | None:
+        """The integer network whose read-outs the chip gives; None for a program of another mode."""
+        return self._read_module("integer") if "integer.nmc" in self._members else None
+
+    def _read_module(self, name: str) -> Module:
+        if f"{name}.npz" not in self._members:
+            raise fail("E0804", f"{name}.npz is missing")
+        arrays = read_npz(io.BytesIO(self._members[f"{name}.npz"]))
+        text = self._members.get(f"{name}.nmc", b"").decode("utf-8", "replace")
+        return parse(text, arrays, file=f"{name}.nmc")
 
     def _read_json(self, name: str) -> dict[str, Any]:
         try:
@@ -261,7 +274,7 @@ class Program:
         Raises
         ------
         NmcError
-            E0401 for samples of another shape or none, E0406 for a target that cannot tell rest, E0540 for unknown
+            E0401 for samples of another shape or none, E0406 for a network that never rests, E0540 for unknown
             probes, E0806 for a network with several inputs.
         """
         runner = self.runner(engine)
@@ -270,14 +283,34 @@ class Program:
         data = {} if x is None and not runner.sources else self._data(runner, x, raw)
         more: dict[str, Any] = {"trace": True} if trace else {}
         if until_quiescent:
-            if not getattr(runner, "rests", False):
-                hint = "leave --until-quiescent away: the run takes as many steps as the network can need"
-                raise fail("E0406", f"{self.target} cannot tell when a network is at rest", hint=hint)
-            more["until_quiescent"] = True
+            how = {"steps": steps, "probes": list(probes), "batch": batch, "progress": progress, **more}
+            return self._until_rest(runner, data, first_sample, how)
         result, events = runner.run(
             data, steps, probes=probes, first_sample=first_sample, batch=batch, progress=progress, **more
         )
         return Run(result, backend_of(self.target).event_summary(events, 1 if x is None else len(x)))
+
+    def _until_rest(self, runner: Any, data: Mapping[str, Array], first: int, how: dict[str, Any]) -> Run:
+        """Run groups of samples with the spikes of all populations recorded, and tell when each was at rest."""
+        from nmc.runtime.quiescence import watch_of
+
+        watch, asked = watch_of(self.module, self.target), how["probes"]
+        count, samples = how["steps"] or self.steps, min((len(item) for item in data.values()), default=1)
+        size, results, summaries = watch.group(count), [], []
+        for start in range(0, samples, size):
+            part = {name: item[start : start + size] for name, item in data.items()}
+            probes = list(dict.fromkeys([*asked, *watch.probes]))
+            result, events = runner.run(part, first_sample=first + start, **{**how, "probes": probes})
+            here = min(size, samples - start)
+            settled = watch.settled(result.probes, here, count)
+            results.append(
+                replace(result, probes={name: result.probes[name] for name in asked}, settled=settled)
+            )
+            summaries.append((here, backend_of(self.target).event_summary(events, here)))
+        means = {
+            name: sum(here * found[name] for here, found in summaries) / samples for name in summaries[0][1]
+        }
+        return Run(join_results(results), means)
 
     def _data(self, runner: Any, x: Array | None, raw: bool) -> dict[str, Array]:
         """The samples in the shape that the program's one input takes, by its name."""

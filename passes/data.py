@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,15 @@ def load_samples(path: str, *, limit: int = 0, raw: bool = False) -> tuple[Array
     if limit > 0:
         x, y = x[:limit], None if y is None else y[:limit]
     return scale_samples(x, raw=raw), None if y is None else y.astype(np.int64)
+
+
+def byte_scale(path: str, *, raw: bool = False) -> int:
+    """By what the bytes of a file's ``x`` are divided: 255, 1 where they are `raw`, 0 where they are no bytes."""
+    with zipfile.ZipFile(path) as archive, archive.open("x.npy") as member:
+        major, _ = np.lib.format.read_magic(member)
+        read = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
+        kind = read(member)[2]
+    return 0 if kind != np.uint8 else 1 if raw else 255
 
 
 def scale_samples(x: Array, *, raw: bool = False) -> Array:

@@ -378,13 +378,26 @@ def _import(parser: Parser) -> None:
 
 
 def _export(parser: Parser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="a network: .snn, .nir, .onnx, or IR text (.nmc)")
+    what = "a network: .snn, .nir, .onnx, IR text (.nmc) or, for --integer-onnx, a compiled one (.nmx)"
+    parser.add_argument("model", metavar="MODEL", nargs="?", help=what)
     _file(parser, "--nir", "write a NIR file (.nir), the discretisation record in its metadata")
-    _file(parser, "--integer-onnx", "write an exact network as ONNX of integer ops, what its spikes compute")
+    parser.add_argument(
+        "--integer-onnx", metavar="FILE", nargs="?", const="",
+        help="write an exact network as ONNX of integer ops, what its spikes compute; data are bytes where --calib "
+        "has bytes",
+    )  # fmt: skip
+    _file(parser, "-o", "the file of --integer-onnx, where that names none")
     _file(parser, "--calib", "for --integer-onnx of a trained network: sample data to quantise it with")
     parser.add_argument(
-        "--levels", metavar="L", type=_count, default=8, help="and its largest spike count (default: 8)"
+        "--levels", metavar="L", type=_count, default=0, help="and its largest spike count (default: 8)"
     )
+    parser.add_argument(
+        "--accuracy-drop", metavar="POINTS", type=_positive, help="or the fewest levels that lose no more"
+    )
+    parser.add_argument(
+        "--target", metavar="NAME|FILE.toml", default="",
+        help="quantise as for this chip (default: as for chips with wide accumulators, spinnaker2 and fpga)",
+    )  # fmt: skip
     _raw(parser)
     _param(parser)
     _nir(parser, reset=True)

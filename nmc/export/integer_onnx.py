@@ -63,8 +63,9 @@ def integer_onnx(module: Module, *, counts: bool = False) -> bytes:
     Returns
     -------
     bytes
-        A model from float32 data (N, *shape) to int32 read-outs (N, ...), by the names in the module; the metadata
-        ``scale:NAME`` turn a read-out into the trained network's range.
+        A model from data (N, *shape) to int32 read-outs (N, ...), by the names in the module; the metadata
+        ``scale:NAME`` turn a read-out into the trained network's range. Data are uint8 where those were that the
+        network was quantised with (its certificate tells), else float32 in the range that the trained network takes.
 
     Raises
     ------
@@ -148,7 +149,8 @@ class _Writer:
         """The model's bytes, the same for the same module."""
         from onnx import TensorProto, helper
 
-        sources = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["N", *s]) for n, s in self.inputs]
+        kind = TensorProto.UINT8 if self.bytes else TensorProto.FLOAT
+        sources = [helper.make_tensor_value_info(n, kind, ["N", *s]) for n, s in self.inputs]
         results = [
             helper.make_tensor_value_info(name, getattr(TensorProto, kind), ["N", *shape])
             for name, kind, shape in self.outputs
@@ -187,12 +189,27 @@ class _Writer:
 
         return self._node("Cast", [name], out, to=int(getattr(TensorProto, kind)))
 
+    @property
+    def bytes(self) -> int:
+        """By what data of bytes are divided before they enter the trained network; 0 for data that are no bytes."""
+        return int((self.module.attr("certificate") or {}).get("bytes", 0))
+
+    def _table(self, op: snn.Input) -> None:
+        """What each byte counts, looked up."""
+        numbers = op.integers(np.arange(256, dtype=np.float32) / np.float32(self.bytes))
+        table = self._const(f"{op.out}.table", np.maximum(numbers, 0).astype(np.uint8))
+        index = self._cast(op.source, f"{op.out}.i32", "INT32")
+        self.parts[op.out] = [(self._node("Gather", [table, index], f"{op.out}.u8"), 1)]
+
     def _input(self, op: snn.Input) -> None:
-        """clip(rint(gain * data), low, high) in double precision, split by sign."""
+        """clip(rint(gain * data), low, high) in double precision, split by sign; of bytes a table."""
         name = op.out
         source = op.source
         if source not in dict(self.inputs):
             self.inputs.append((source, op.shape))
+        if self.bytes:
+            self._table(op)
+            return
         wide = self._cast(source, f"{name}.f64", "DOUBLE")
         scaled = self._node(
             "Mul", [wide, self._const(f"{name}.gain", np.array(op.gain, np.float64))], f"{name}.scaled"

@@ -1,22 +1,13 @@
-"""Search for a memory allocation without a solver: first fit, and canonical search with dominance pruning."""
+"""Memory allocation by first fit in several orders, and the orders that the search in `packing` begins with."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
-from numpy.typing import NDArray
 
 from nmc.passes.map.sparse import IntArray
 
-_ROUNDS = 60  # of first fit with changing priorities
-_CELLS = 3 * 10**8  # entries of (times x buffers) looked at by the search, at most
+_ROUNDS = 12  # of first fit with changing priorities
 _FAR = np.int64(1 << 60)
-
-
-def overlaps(begin: IntArray, end: IntArray) -> NDArray[np.bool_]:
-    """Which buffers (n, n) live at the same time."""
-    return np.asarray((begin[:, None] < end[None]) & (begin[None] < end[:, None]))
 
 
 def first_fit(begin: IntArray, end: IntArray, size: IntArray, align: IntArray, enough: int) -> IntArray:
@@ -71,90 +62,20 @@ def _fitted(order: IntArray, begin: IntArray, end: IntArray, size: IntArray, ali
     return offset
 
 
-def search(
-    begin: IntArray, end: IntArray, size: IntArray, align: IntArray, capacity: int, nodes: int
-) -> IntArray | None:
-    """Depth-first search for an allocation within `capacity`, in the order of offsets.
-
-    Where nothing can sink any lower, a buffer lies on top of those placed before it. A buffer is not tried
-    above the place where another one would fit whole (dominance); a branch ends where what is left at some time
-    exceeds the room above the lowest offset (Moffitt 2023).
-
-    Returns
-    -------
-    IntArray or None
-        (n,) offsets; None if the search ran out of `nodes`.
-    """
+def ranks(begin: IntArray, end: IntArray, size: IntArray) -> tuple[IntArray, ...]:
+    """Orders (n,) in which buffers are tried at equal offsets: by life, crowd and area, each first in turn."""
     times = np.unique(begin)
-    alive = (begin[None] <= times[:, None]) & (times[:, None] < end[None])
-    if alive.size * 2 > _CELLS:
-        return None
-    nodes = min(nodes, _CELLS // alive.size)
-    load = alive @ size
-    tallest = np.where(alive, load[:, None], 0).max(axis=0)
-    for key in ((-tallest, -size * (end - begin)), (-(end - begin), -size)):
+    events = np.zeros(len(times) + 1, np.int64)
+    first, last = np.searchsorted(times, begin), np.searchsorted(times, end)
+    np.add.at(events, first, size)
+    np.subtract.at(events, last, size)
+    load = np.cumsum(events)[:-1]
+    crowd = np.array([load[a:b].max() for a, b in zip(first.tolist(), last.tolist(), strict=True)], np.int64)
+    life = end - begin
+    area = life * size
+    found = []
+    for keys in ((life, area, crowd), (crowd, area, life), (crowd, life, area), (area, life, crowd)):
         rank = np.empty(len(size), np.int64)
-        rank[np.lexsort((np.arange(len(size)), *key[::-1]))] = np.arange(len(size))
-        found = _Canonical(begin, end, size, align, capacity, alive, rank).run(nodes // 2)
-        if found is not None:
-            return found
-    return None
-
-
-class _Canonical:
-    """One depth-first search."""
-
-    def __init__(
-        self,
-        begin: IntArray,
-        end: IntArray,
-        size: IntArray,
-        align: IntArray,
-        capacity: int,
-        alive: NDArray[np.bool_],
-        rank: IntArray,
-    ) -> None:
-        self._size, self._align, self._capacity = size, align, capacity
-        self._alive, self._rank = alive, rank
-        self._meets = overlaps(begin, end)
-
-    def run(self, nodes: int) -> IntArray | None:
-        """Offsets, if found within `nodes` placements."""
-        count = len(self._size)
-        open_, floor = np.ones(count, bool), np.zeros(count, np.int64)
-        offset = np.zeros(count, np.int64)
-        stack: list[tuple[Iterator[int], NDArray[np.bool_], IntArray]] = [
-            (self._candidates(open_, floor, 0), open_, floor)
-        ]
-        while stack and nodes > 0:
-            candidates, open_, floor = stack[-1]
-            k = next(candidates, None)
-            if k is None:
-                stack.pop()
-                continue
-            nodes -= 1
-            offset[k] = floor[k]
-            open_, floor = open_.copy(), floor.copy()
-            open_[k] = False
-            if not open_.any():
-                return offset
-            top = floor[k] + self._size[k]
-            hit = open_ & self._meets[k] & (floor < top)
-            floor[hit] = -(-top // self._align[hit]) * self._align[hit]
-            if self._fits(open_, floor):
-                stack.append((self._candidates(open_, floor, int(offset[k])), open_, floor))
-        return None
-
-    def _fits(self, open_: NDArray[np.bool_], floor: IntArray) -> bool:
-        """Whether at every time what is left has room above its lowest floor."""
-        here = self._alive & open_
-        lowest = np.where(here, floor, _FAR).min(axis=1)
-        left = here @ self._size
-        return bool((lowest + left <= self._capacity)[left > 0].all())
-
-    def _candidates(self, open_: NDArray[np.bool_], floor: IntArray, least: int) -> Iterator[int]:
-        """Buffers that may come next, best first."""
-        ceiling = int((floor + self._size)[open_].min())
-        found = np.flatnonzero(open_ & (floor >= least) & (floor < ceiling))
-        order = np.lexsort((self._rank[found], floor[found]))
-        return iter(found[order].tolist())
+        rank[np.lexsort((np.arange(len(size)), *(-key for key in keys[::-1])))] = np.arange(len(size))
+        found.append(rank)
+    return tuple(found)

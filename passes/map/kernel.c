@@ -1,9 +1,11 @@
-/* Simulated annealing of a placement: parts exchange sites, or move to empty ones.
+/* What mapping needs to be quick: annealing of a placement, and the search for a memory allocation.
  *
- * Integers only, a counter-based generator and a given number of proposals: the numpy twin (twin.py) makes the
- * same decisions on every machine, so that a compiler is a matter of speed alone. twin.py and this file must be
- * changed together; tests/map/test_kernel.py compares them.
+ * Integers only, a counter-based generator and a given number of steps: the twins (twin.py, packing.py) make the
+ * same decisions on every machine, so that a compiler is a matter of speed alone. They and this file must be
+ * changed together; tests/map/test_kernel.py and tests/map/test_memory.py compare them.
  */
+
+/* Simulated annealing: parts exchange sites, or move to empty ones. */
 #include <stdint.h>
 #include <string.h>
 
@@ -142,4 +144,147 @@ void nmc_anneal(const Run *r)
 {
     for (int64_t number = 0; number < r->stages; number++)
         stage(r, number);
+}
+
+/* Search for a memory allocation: buffers in the order of their offsets, each as low as those before it allow
+ * (Moffitt, "MiniMalloc", ASPLOS 2023). Buffers are numbered in the order of their begins. */
+
+typedef struct {
+    int64_t count, capacity, budget;
+    const int64_t *size, *align;
+    const int32_t *first, *last; /* sections of time: first .. last - 1 */
+    const int32_t *rank;         /* order of buffers with equal offsets */
+    int64_t *offset;             /* of each buffer */
+    int64_t *told;               /* nodes visited; 1 found, 0 there is none, -1 out of budget */
+    int64_t *low;                /* (count + 1) x count: lowest offset of each buffer at each depth */
+    int32_t *list, *next;        /* (count + 1) x count: buffers left at each depth, and those that may come next */
+    int64_t *floor, *total;      /* of each section: lowest offset and sum of sizes of what is left */
+} Pack;
+
+#define FAR (INT64_C(1) << 60)
+
+static int64_t aligned(int64_t value, int64_t align)
+{
+    return (value + align - 1) / align * align;
+}
+
+/* Buffer b could have come before the one at (at, mark) and did not: it must be raised by another. */
+static int passed(const Pack *p, const int64_t *low, int32_t b, int64_t at, int64_t mark)
+{
+    return low[b] < at || (low[b] == at && p->rank[b] <= mark);
+}
+
+/* Lowest offset of a buffer that was passed: on top of one that is left and meets it. FAR if none does. */
+static int64_t raised(const Pack *p, const int64_t *low, const int32_t *list, int64_t m, int32_t b, int64_t at)
+{
+    int64_t least = FAR;
+    for (int64_t k = 0; k < m && p->first[list[k]] < p->last[b]; k++) {
+        const int32_t j = list[k];
+        if (j == b || p->last[j] <= p->first[b])
+            continue;
+        const int64_t top = (low[j] > at ? low[j] : at) + p->size[j];
+        least = top < least ? top : least;
+    }
+    return least == FAR ? FAR : aligned(least, p->align[b]);
+}
+
+/* Whether all that is left of a component has room; the buffers that may come next, in order, and their number. */
+static int64_t choices(const Pack *p, int64_t depth, int64_t from, int64_t m, int64_t at, int64_t mark)
+{
+    const int32_t *list = p->list + depth * p->count + from;
+    const int64_t *low = p->low + depth * p->count;
+    int32_t *next = p->next + depth * p->count + from;
+    int32_t begin = p->first[list[0]], end = begin;
+    int64_t ceiling = FAR, count = 0;
+    for (int64_t i = 0; i < m; i++) {
+        const int32_t b = list[i];
+        end = p->last[b] > end ? p->last[b] : end;
+        ceiling = low[b] + p->size[b] < ceiling ? low[b] + p->size[b] : ceiling;
+    }
+    for (int32_t s = begin; s < end; s++) {
+        p->floor[s] = FAR;
+        p->total[s] = 0;
+    }
+    for (int64_t i = 0; i < m; i++) {
+        const int32_t b = list[i];
+        int64_t least = low[b];
+        if (passed(p, low, b, at, mark)) {
+            least = raised(p, low, list, m, b, at);
+        } else if (low[b] < ceiling) {
+            int64_t k = count++;
+            for (; k > 0 && (low[next[k - 1]] > low[b] ||
+                             (low[next[k - 1]] == low[b] && p->rank[next[k - 1]] > p->rank[b])); k--)
+                next[k] = next[k - 1];
+            next[k] = b;
+        }
+        if (least + p->size[b] > p->capacity)
+            return 0;
+        for (int32_t s = p->first[b]; s < p->last[b]; s++) {
+            p->floor[s] = least < p->floor[s] ? least : p->floor[s];
+            p->total[s] += p->size[b];
+        }
+    }
+    for (int32_t s = begin; s < end; s++)
+        if (p->total[s] > 0 && p->floor[s] + p->total[s] > p->capacity)
+            return 0;
+    return count;
+}
+
+static int search(const Pack *p, int64_t depth, int64_t from, int64_t m, int64_t at, int64_t mark);
+
+/* Place one component: buffers that meet one another in time, directly or by way of others. */
+static int component(const Pack *p, int64_t depth, int64_t from, int64_t m, int64_t at, int64_t mark)
+{
+    if (p->told[0] >= p->budget)
+        return -1;
+    p->told[0]++;
+    const int64_t count = choices(p, depth, from, m, at, mark);
+    const int32_t *list = p->list + depth * p->count + from, *next = p->next + depth * p->count + from;
+    const int64_t *low = p->low + depth * p->count;
+    int32_t *left = p->list + (depth + 1) * p->count + from;
+    int64_t *lows = p->low + (depth + 1) * p->count;
+    for (int64_t c = 0; c < count; c++) {
+        const int32_t b = next[c];
+        const int64_t top = low[b] + p->size[b];
+        int64_t k = 0;
+        p->offset[b] = low[b];
+        for (int64_t i = 0; i < m; i++) {
+            const int32_t j = list[i];
+            if (j == b)
+                continue;
+            const int meets = p->first[j] < p->last[b] && p->first[b] < p->last[j];
+            left[k++] = j;
+            lows[j] = meets && low[j] < top ? aligned(top, p->align[j]) : low[j];
+        }
+        const int found = search(p, depth + 1, from, m - 1, low[b], p->rank[b]);
+        if (found)
+            return found;
+    }
+    return 0;
+}
+
+/* Place what is left at a depth, one component after another. */
+static int search(const Pack *p, int64_t depth, int64_t from, int64_t m, int64_t at, int64_t mark)
+{
+    const int32_t *list = p->list + depth * p->count + from;
+    for (int64_t i = 0; i < m;) {
+        int32_t reach = p->last[list[i]];
+        int64_t j = i + 1;
+        for (; j < m && p->first[list[j]] < reach; j++)
+            reach = p->last[list[j]] > reach ? p->last[list[j]] : reach;
+        const int found = component(p, depth, from + i, j - i, at, mark);
+        if (found != 1)
+            return found;
+        i = j;
+    }
+    return 1;
+}
+
+void nmc_pack(const Pack *p)
+{
+    for (int64_t i = 0; i < p->count; i++) {
+        p->list[i] = (int32_t)i;
+        p->low[i] = 0;
+    }
+    p->told[1] = search(p, 0, 0, p->count, -1, -1);
 }

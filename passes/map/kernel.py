@@ -1,4 +1,4 @@
-"""Annealing runs in compiled code, or in numpy where there is no C compiler: bit for bit the same."""
+"""Compiled code where there is a C compiler, and annealing in it or in numpy: bit for bit the same."""
 
 from __future__ import annotations
 
@@ -137,10 +137,11 @@ def library() -> Any:
 
 def _loaded(path: Path) -> Any:
     try:
-        found = ctypes.CDLL(str(path)).nmc_anneal
+        found = ctypes.CDLL(str(path))
+        for call in (found.nmc_anneal, found.nmc_pack):
+            call.argtypes, call.restype = [ctypes.c_void_p], None
     except (OSError, AttributeError):
         return None
-    found.argtypes, found.restype = [ctypes.POINTER(_Run)], None
     return found
 
 
@@ -227,7 +228,7 @@ def _near(sites: Sites) -> SmallArray:
 
 
 def _compiled(
-    call: Any, graph: Graph, sites: Sites, free: Any, near: Any, state: dict[str, Any],
+    code: Any, graph: Graph, sites: Sites, free: Any, near: Any, state: dict[str, Any],
     heat: IntArray, radius: IntArray, steps: int, shift: int, seed: int,
 ) -> list[int]:  # fmt: skip
     told = np.zeros(5, np.int64)
@@ -241,7 +242,9 @@ def _compiled(
         len(heat), steps, shift, int(graph.parts <= _EXACT_BEST),
     )  # fmt: skip
     whole = {name: np.ascontiguousarray(arrays[name]) for name in _ARRAYS}
-    call(ctypes.byref(_Run(*numbers, seed & ((1 << 64) - 1), *(a.ctypes.data for a in whole.values()))))
+    code.nmc_anneal(
+        ctypes.byref(_Run(*numbers, seed & ((1 << 64) - 1), *(a.ctypes.data for a in whole.values())))
+    )
     for name in ("site", "at", "owner", "best"):
         state[name] = whole[name]
     return [int(value) for value in told]

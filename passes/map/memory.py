@@ -13,14 +13,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nmc.passes.map.canonical import first_fit, search
+from nmc.passes.map import packing
+from nmc.passes.map.canonical import first_fit, ranks
 from nmc.passes.map.sparse import IntArray
 
 _MAX_BUFFERS = 200_000
 _MAX_BYTES = 1 << 48
 _EXACT_BUFFERS = 1_000
-#: Heights that CP-SAT is asked for, over the bound, and the share of its time for each.
-_LADDER = ((0.0, 1.0), (0.01, 0.3), (0.02, 0.3), (0.05, 0.2), (0.1, 0.2))
+#: Shares of the budget of the search, one round after another, each with every order of equal offsets.
+_ROUNDS = (0.01, 0.05, 0.19)
+_LOWER = 0.05  # share of the budget for each height tried between the bound and the best found
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,13 @@ class Allocation:
         """Share of the height that the bound does not explain."""
         return (self.height - self.bound) / self.height if self.height else 0.0
 
+    def fits(self, capacity: int) -> bool:
+        """Whether a memory of so many bytes holds everything."""
+        return self.height <= capacity
+
 
 def allocate(
-    buffers: Sequence[Buffer], capacity: int = 0, limit: float = 1.0, nodes: int = 20_000
+    buffers: Sequence[Buffer], capacity: int = 0, limit: float = 1.0, nodes: int = 1_000_000
 ) -> Allocation:
     """Give every buffer an offset.
 
@@ -88,9 +94,10 @@ def allocate(
     capacity : int
         Size of the memory: the search ends when everything fits. 0 asks for the least height.
     limit : float
-        Deterministic time of CP-SAT for the first question (a unit is some ten seconds); 0 does without.
+        Deterministic time of CP-SAT (a unit is some ten seconds), used if the search before it leaves the
+        question open; 0 does without.
     nodes : int
-        Placements that the search before it may try; 0 does without.
+        States that the search may visit, about a million in ten seconds of compiled code; 0 does without.
 
     Returns
     -------
@@ -105,22 +112,79 @@ def allocate(
     _check(buffers)
     if not buffers:
         return Allocation((), 0, 0, "optimal", "first-fit")
-    begin, end, size, align = _columns(buffers)
-    bound = load(buffers)
-    enough = max(bound, capacity)
-    offsets, method = first_fit(begin, end, size, align, enough), "first-fit"
-    height = int((offsets + size).max())
-    if height > enough:
-        better = search(begin, end, size, align, enough, nodes)
-        if better is not None:
-            offsets, method, height = better, "canonical", int((better + size).max())
-    if height > enough and limit > 0 and len(buffers) <= _EXACT_BUFFERS:
-        found, proved = _solve(begin, end, size, align, offsets, enough, limit)
-        bound = max(bound, proved)
+    work = _Work(*_columns(buffers), load(buffers), capacity)
+    if work.open and nodes > 0 and len(buffers) <= packing.MOST:
+        work.search(nodes)
+    if work.open and work.bound <= work.enough and limit > 0 and len(buffers) <= _EXACT_BUFFERS:
+        work.exact(limit)
+    if work.open and nodes > 0 and len(buffers) <= packing.MOST:
+        work.lower(nodes)
+    status = "optimal" if work.height == work.bound else "feasible"
+    return Allocation(tuple(work.offsets.tolist()), work.height, work.bound, status, work.method)
+
+
+class _Work:
+    """The best offsets so far, and what is proved."""
+
+    def __init__(
+        self, begin: IntArray, end: IntArray, size: IntArray, align: IntArray, bound: int, capacity: int
+    ) -> None:
+        self._columns = begin, end, size, align
+        self.bound, self.enough = bound, max(bound, capacity)
+        self.offsets, self.method = first_fit(begin, end, size, align, self.enough), "first-fit"
+        unaligned = size if (align == 1).all() else np.concatenate([size, align])
+        self._unit = int(np.gcd.reduce(unaligned))  # all heights are multiples
+
+    @property
+    def height(self) -> int:
+        """Bytes needed."""
+        return int((self.offsets + self._columns[2]).max())
+
+    @property
+    def open(self) -> bool:
+        """Whether a lower allocation is of use and may exist."""
+        return self.height > max(self.enough, self.bound)
+
+    def _take(self, offsets: IntArray, method: str) -> None:
+        self.offsets, self.method = offsets, method
+
+    def search(self, nodes: int) -> None:
+        """Look for an allocation that is low enough, in several orders, a little longer in every round."""
+        for share in _ROUNDS:
+            for rank in ranks(*self._columns[:3]):
+                done = packing.pack(*self._columns, rank, self.enough, max(1, int(share * nodes)))
+                if done.offsets is not None:
+                    return self._take(done.offsets, "canonical")
+                if done.impossible:
+                    self.bound = self.enough // self._unit * self._unit + self._unit
+                    return None
+        return None
+
+    def exact(self, limit: float) -> None:
+        """Ask CP-SAT the same."""
+        found, infeasible = _solve_within(*self._columns, self.enough, limit)
         if found is not None:
-            offsets, method, height = found, "cp-sat", int((found + size).max())
-    status = "optimal" if height == bound else "feasible"
-    return Allocation(tuple(int(o) for o in offsets), height, bound, status, method)
+            self._take(found, "cp-sat")
+        elif infeasible:
+            self.bound = self.enough // self._unit * self._unit + self._unit
+
+    def lower(self, nodes: int) -> None:
+        """Halve what lies between the heights known to be too low, or given up, and the best one."""
+        low = max(self.bound, self.enough // self._unit * self._unit + self._unit) // self._unit
+        budget, orders = max(1, int(_LOWER * nodes / 4)), ranks(*self._columns[:3])
+        while low * self._unit < self.height:
+            middle = (low + self.height // self._unit - 1) // 2
+            done = packing.Packed(None, False, 0)
+            for rank in orders:
+                done = packing.pack(*self._columns, rank, middle * self._unit, budget)
+                if done.offsets is not None or done.impossible:
+                    break
+            if done.offsets is not None:
+                self._take(done.offsets, "canonical")
+            else:
+                low = middle + 1
+            if done.impossible and middle * self._unit >= self.bound:
+                self.bound = (middle + 1) * self._unit
 
 
 def _check(buffers: Sequence[Buffer]) -> None:
@@ -169,33 +233,6 @@ def conflicts(buffers: Sequence[Buffer], offsets: Sequence[int]) -> list[str]:
         ]
         alive.append(number)
     return problems
-
-
-def _solve(
-    begin: IntArray,
-    end: IntArray,
-    size: IntArray,
-    align: IntArray,
-    start: IntArray,
-    enough: int,
-    limit: float,
-) -> tuple[IntArray | None, int]:
-    """CP-SAT: offsets lower than `start` if found, and a proven bound on the height.
-
-    Asked whether everything fits, the solver is far quicker than when it has to minimise: heights are tried from
-    `enough` on, in growing steps, until one is found.
-    """
-    height, bound = int((start + size).max()), 0
-    for more, share in _LADDER:
-        wanted = enough + int(more * enough)
-        if wanted >= height:
-            break
-        found, infeasible = _solve_within(begin, end, size, align, wanted, share * limit)
-        if found is not None:
-            return found, bound
-        if infeasible:
-            bound = wanted + 1
-    return None, bound
 
 
 def _solve_within(

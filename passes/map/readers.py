@@ -6,6 +6,7 @@ import csv
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -96,20 +97,47 @@ def grid_of(distance: IntArray) -> tuple[int, int] | None:
     return None
 
 
-def read_minimalloc(path: Path | str) -> tuple[Buffer, ...]:
-    """Read buffers in MiniMalloc's CSV format: columns id, lower (or start), upper (or end), size, maybe alignment.
+#: Names of the columns: those of today, and of older files.
+_COLUMNS = {
+    "id": "id", "buffer": "id", "buffer_id": "id", "lower": "lower", "start": "lower", "begin": "lower",
+    "upper": "upper", "end": "end", "size": "size", "alignment": "alignment", "gaps": "gaps", "offset": "offset",
+}  # fmt: skip
 
-    ``upper`` is excluded; a column ``end`` without ``upper`` is included, as in the format's older form.
+
+def read_minimalloc(
+    path: Path | str, end: Literal["auto", "included", "excluded"] = "auto"
+) -> tuple[Buffer, ...]:
+    """Read buffers in MiniMalloc's CSV format: columns id, lower, upper, size, maybe alignment.
+
+    Also ``buffer`` or ``buffer_id``, ``start`` or ``begin``, and ``end`` are known. ``upper`` is excluded. Of ``end``
+    there are both kinds: today's tool takes it as the last moment of a buffer, older files (those of the paper) as the
+    first after it. A column ``offset``, as solutions have it, does not matter.
+
+    Parameters
+    ----------
+    path : Path or str
+        The file.
+    end : {"auto", "included", "excluded"}
+        Whether a moment ``end`` belongs to the buffer. "auto": the reading in which more buffers end at the very
+        moment at which another begins; included if both are equally good.
 
     Raises
     ------
     NmcError
-        E0715 for a file that is none or is too large.
+        E0715 for a file that is none, is too large, or has gaps within lives, which are not supported.
     """
     path = Path(path)
     try:
-        rows = list(csv.DictReader(io.StringIO(_bytes(path).decode("utf-8"), newline="")))
-        return tuple(_buffer(row) for row in rows)
+        text = _bytes(path).decode("utf-8-sig")
+        lines = [[word.strip() for word in row] for row in csv.reader(io.StringIO(text, newline=""))]
+        rows = [row for row in lines if any(row)]
+        names = [_COLUMNS.get(name.lower(), name) for name in rows[0]] if rows else []
+        missing = [name for name in ("id", "lower", "size") if name not in names]
+        missing += ["upper"] if not {"upper", "end"} & set(names) else []
+        if missing or len(set(names)) != len(names):
+            raise ValueError(f"missing columns: {', '.join(missing)}" if missing else "a column comes twice")
+        table = [dict(zip(names, row, strict=True)) for row in rows[1:]]
+        return tuple(_buffer(row, _after(table, end)) for row in table)
     except (UnicodeDecodeError, csv.Error, KeyError, ValueError, TypeError) as error:
         raise fail(
             "E0715",
@@ -118,10 +146,22 @@ def read_minimalloc(path: Path | str) -> tuple[Buffer, ...]:
         ) from error
 
 
-def _buffer(row: dict[str, str]) -> Buffer:
-    begin = int(row["lower"] if "lower" in row else row["start"])
-    end = int(row["upper"]) if "upper" in row else int(row["end"]) + 1
+def _after(table: list[dict[str, str]], end: str) -> int:
+    """What is added to a column ``end`` to get the first moment after the buffer."""
+    if end != "auto" or not table or "end" not in table[0]:
+        return int(end != "excluded")
+    begins = {int(row["lower"]) for row in table}
+    ends = [int(row["end"]) for row in table]
+    met = [sum(moment + more in begins for moment in ends) for more in (0, 1)]
+    return int(met[1] >= met[0])
+
+
+def _buffer(row: dict[str, str], after: int) -> Buffer:
+    if row.get("gaps"):
+        raise ValueError(f"buffer {row['id']} has gaps, which are not supported")
+    begin, size = int(row["lower"]), int(row["size"])
+    end = int(row["upper"]) if "upper" in row else int(row["end"]) + after
     align = int(row.get("alignment") or 1)
-    if not (begin < end and 0 < int(row["size"]) < 1 << 48 and 0 < align < 1 << 48):
+    if not (begin < end and 0 < size < 1 << 48 and 0 < align < 1 << 48):
         raise ValueError(f"buffer {row['id']} has no life, size or alignment")
-    return Buffer(row["id"], begin, end, int(row["size"]), align)
+    return Buffer(row["id"], begin, end, size, align)

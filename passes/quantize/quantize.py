@@ -14,14 +14,19 @@ from nmc.ir.diagnostics import NmcError, fail
 from nmc.ir.module import Module
 from nmc.ir.ops import ann
 from nmc.passes.base import Pass
-from nmc.passes.data import fit_shape, load_samples
+from nmc.passes.data import byte_scale, fit_shape, load_samples
 from nmc.passes.quantize.certificate import certificate
 from nmc.passes.quantize.lower import Lowering, Settings
 from nmc.passes.quantize.mixed import assign_bits
 from nmc.passes.quantize.scales import Form
 from nmc.passes.quantize.tape import Tape
+from nmc.passes.quantize.trials import divergence, integer_logits, trained_logits
 
 Array = NDArray[Any]
+#: `narrow_inputs` tries no fewer levels than these.
+_FEWEST_INPUT_LEVELS = 4
+#: It takes fewer levels than asked for only where the divergence is below this share of that with all of them.
+_NARROWED = 0.75
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,9 @@ class Quantize(Pass, name="quantize", takes="ann", gives="snn"):
     stands in between (the certificate lists them as `relays`). `layer_bits`
     ("relu1:4,fc:6") sets the width of single layers by the name of their result; "auto:5" lowers those that cost least
     until a weight has 5 bits on average, or `drop` percent of the samples would be answered otherwise (no layer may be
-    wider than 8 bits then). `bias_correction` moves biases by the
+    wider than 8 bits then). `narrow_inputs` halves `input_levels` where that brings the outputs clearly nearer to the
+    trained network's on the samples: accumulators bound the largest sum, so that fewer levels leave more bits to the
+    weights of wide layers. `bias_correction` moves biases by the
     mean error of a layer on the calibration data. The certificate in the module says what was done and lost.
 
         before: %2 = ann.relu(%1, @2.threshold) : f32<8x14x14>
@@ -58,6 +65,7 @@ class Quantize(Pass, name="quantize", takes="ann", gives="snn"):
     accumulator: int = 32
     readout_accumulator: int = 0
     unipolar: bool = False
+    narrow_inputs: bool = False
     layer_bits: str = ""
     drop: float = 100.0
     bias_correction: bool = True
@@ -80,6 +88,8 @@ class Quantize(Pass, name="quantize", takes="ann", gives="snn"):
         inputs = self._inputs(module)
         if self.layer_bits.startswith("auto:"):
             return self._mixed(module, inputs)
+        if self.narrow_inputs:
+            return self._narrowed(module, inputs)
         made, work = self._lowered(module, inputs)
         if not self.certify:
             return made
@@ -112,6 +122,28 @@ class Quantize(Pass, name="quantize", takes="ann", gives="snn"):
         """Whether biases are corrected: not where only weights of 8 bits differ from a network trained with steps."""
         trained = all(op.levels for op in module.of_type(ann.Relu))
         return self.bias_correction and not (trained and self.bits >= 8)
+
+    def _narrowed(self, module: Module, inputs: Mapping[str, Array]) -> Module:
+        """Choose the levels of the inputs by what the outputs lose on the samples."""
+        given = replace(self, narrow_inputs=False)
+        if not inputs:
+            return given.run(module)
+        real, found, levels = trained_logits(module, inputs), dict[int, float](), self.input_levels
+        while levels >= min(_FEWEST_INPUT_LEVELS, self.input_levels):
+            try:
+                tried = replace(given, input_levels=levels)._lowered(module, inputs)[0]
+                found[levels] = float(f"{divergence(real, integer_logits(tried, inputs)):.3g}")
+            except NmcError:
+                if levels // 2 < _FEWEST_INPUT_LEVELS:
+                    raise
+            if found and found.get(levels, 0.0) > min(found.values()):
+                break
+            levels //= 2
+        most = max(found)
+        best = min(found, key=lambda count: found[count])
+        best = best if found[best] < _NARROWED * found[most] else most
+        made = replace(given, input_levels=best, certify=True).run(module)
+        return made.with_attrs(certificate={**made.attr("certificate"), "input_levels_tried": found})
 
     def _mixed(self, module: Module, inputs: Mapping[str, Array]) -> Module:
         """Choose the widths of all layers, then quantise with them."""
@@ -180,6 +212,8 @@ class Quantize(Pass, name="quantize", takes="ann", gives="snn"):
                 "bias_correction": corrected, "samples": count}  # fmt: skip
         calibration = module.attr("calibration")
         told = {**told, "calibration": calibration} if calibration else told
+        scale = byte_scale(self.data, raw=self.raw) if self.data and self.samples is None else 0
+        told = {**told, "bytes": scale} if scale else told
         return {**told, "data": digest.hexdigest()} if inputs else told
 
 

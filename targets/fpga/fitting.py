@@ -13,6 +13,7 @@ from nmc.ir.module import Module
 from nmc.targets.fpga import dialect
 from nmc.targets.fpga.image import MAX_BITS, memory_bits
 from nmc.targets.fpga.layout import Layout, inputs_of, uniform
+from nmc.targets.fpga.ops import FOREVER
 from nmc.targets.fpga.shape import WEIGHTS, Shape
 
 Array = NDArray[Any]
@@ -105,7 +106,8 @@ def _need(module: Module, layout: Layout, lanes: int) -> dict[str, Any]:
         "payload_bits": 8 if graded else 2, "leak": first.leak,
         "sparse": any(bool(core.column("sparse").any()) for core in cores),
         "conv": bool(walks) or any(int(core.column("ny").max(initial=0)) > 1 for core in cores),
-        "stbif": any(op.signed for op in populations), "cuba": first.cuba, "delays": power(delays, 1),
+        "stbif": any(op.signed for op in populations), "cuba": first.cuba, "late": any(op.late for op in populations),
+        "windows": any((op.open, op.close) != (0, FOREVER) for op in populations), "delays": power(delays, 1),
         "queue": power(len(links.core), 4), "targets": max(2, len(links.core)),
     }  # fmt: skip
 

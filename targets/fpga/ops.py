@@ -22,7 +22,7 @@ What a probe shows is `after`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -96,17 +96,16 @@ def neurons(shape: Shape, classes: dict[str, Array], params: dict[str, Array]) -
     ----------
     shape : Shape
     classes : dict of (classes,) arrays
-        Fields of memory ``classes``.
+        Fields of memory ``classes``; those that are not built have the defaults of `Class`.
     params : dict
         Fields of memory ``params``: class (groups,), bias and theta (groups, lanes) where built.
     """
     of = np.repeat(params["class"].reshape(-1), shape.lanes)
-    values = {name: column.astype(np.int64)[of] for name, column in classes.items()}
+    values = {item.name: np.full(len(of), item.default, np.int64) for item in fields(Class)}
+    values |= {name: column.astype(np.int64)[of] for name, column in classes.items()}
     for name in ("bias", "theta"):
         if name in params:
             values[name] = params[name].astype(np.int64).reshape(-1)
-    if not shape.stbif:
-        values["signed"] = np.zeros_like(values["signed"])
     return Neurons(values)
 
 

@@ -29,7 +29,7 @@ from typing import Any, Literal
 from nmc.ir.diagnostics import Diagnostic, NmcError
 
 #: Part of the hash: raised whenever RTL, law or words change their meaning.
-CONTRACT = 1
+CONTRACT = 2
 
 WeightType = Literal["ternary", "int2", "int4", "int8"]
 Leak = Literal["none", "multiply", "shift"]
@@ -116,8 +116,9 @@ class Shape:
     payload_bits : int
         Bits of the signed payload of host events, 2..8.
     leak : {"none", "multiply", "shift"}
-    sparse, conv, stbif, cuba, probes, stdp : bool
-        What is built in: group-sparse rows, convolutions, signed spikes, a current that decays, probes, learning.
+    sparse, conv, stbif, cuba, late, windows, probes, stdp : bool
+        What is built in: group-sparse rows, convolutions, signed spikes, a current that decays, subtraction after the
+        leak, ticks from which and until which a class takes part, probes, learning.
     delays : int
         Slots of the time wheel, a power of two up to 64: destinations have delays 0..delays-1.
     queue : int
@@ -151,6 +152,8 @@ class Shape:
     conv: bool = True
     stbif: bool = True
     cuba: bool = False
+    late: bool = True
+    windows: bool = True
     probes: bool = True
     stdp: bool = False
     delays: int = 1
@@ -227,7 +230,8 @@ class Shape:
             "WROWS": self.weight_rows, "WB": self.weight_bits, "VB": self.vb, "CB": self.counter,
             "CLASSES": self.classes, "GEOS": self.geometries, "BB": self.bias_bits, "TB": self.theta_bits,
             "PB": self.payload_bits, "LEAK": leaks[self.leak], "SPARSE": int(self.sparse), "CONV": int(self.conv),
-            "STBIF": int(self.stbif), "CUBA": int(self.cuba), "PROBES": int(self.probes), "STDP": int(self.stdp),
+            "STBIF": int(self.stbif), "CUBA": int(self.cuba), "LATE": int(self.late),
+            "WINDOWS": int(self.windows), "PROBES": int(self.probes), "STDP": int(self.stdp),
             "DELAYS": self.delays, "QUEUE": self.queue, "TARGETS": self.targets, "FIFO": self.fifo, "HASH": self.hash,
         }  # fmt: skip
 
@@ -279,10 +283,8 @@ def _core_memories(shape: Shape) -> list[Memory]:
         weights += (Field("learn", 1, False, lanes),)
     axons = (Field("base", wb), Field("first", gb), Field("geo", bits_for(shape.geometries)), Field("ny", 6))
     flags = (Field("sparse", 1), Field("learn", 1)) if shape.stdp else (Field("sparse", 1),)
-    geometry = tuple(
-        Field(name, width)
-        for name, width in (("len", gb), ("nx", 6), ("dgx", gb), ("dgy", gb), ("dwx", wb), ("dwy", wb))
-    )
+    steps = (("nx", 6), ("dgx", gb), ("dgy", gb), ("dwx", wb), ("dwy", wb)) if shape.conv else ()
+    geometry = tuple(Field(name, width) for name, width in (("len", gb), *steps))
     return [
         Memory("weights", shape.weight_rows, weights),
         Memory("groups", shape.weight_rows, (Field("group", gb),) if shape.sparse else ()),
@@ -296,12 +298,16 @@ def _core_memories(shape: Shape) -> list[Memory]:
 
 
 def class_fields(shape: Shape) -> tuple[Field, ...]:
-    """Fields of a class; what each means: `nmc.targets.fpga.ops.Classes`."""
-    return (
-        Field("theta", shape.vb - 1), Field("bias", shape.vb, True), Field("v_reset", shape.vb, True),
-        Field("keep", 13), Field("keep_i", 13), Field("limit", shape.counter), Field("reset", 2), Field("strict", 1),
-        Field("late", 1), Field("signed", 1), Field("once", 1), Field("open", TICK_BITS), Field("close", TICK_BITS),
+    """Fields of a class that are built; what each means: `nmc.targets.fpga.ops.Class`, whose defaults the others have."""
+    leaks = shape.leak != "none"
+    built = (
+        (not shape.theta_bits, Field("theta", shape.vb - 1)), (not shape.bias_bits, Field("bias", shape.vb, True)),
+        (True, Field("v_reset", shape.vb, True)), (leaks, Field("keep", 13)), (leaks and shape.cuba, Field("keep_i", 13)),
+        (True, Field("limit", shape.counter)), (True, Field("reset", 2)), (True, Field("strict", 1)),
+        (shape.late, Field("late", 1)), (shape.stbif, Field("signed", 1)), (True, Field("once", 1)),
+        (shape.windows, Field("open", TICK_BITS)), (shape.windows, Field("close", TICK_BITS)),
     )  # fmt: skip
+    return tuple(item for there, item in built if there)
 
 
 def _router_memories(shape: Shape) -> list[Memory]:

@@ -45,7 +45,8 @@ def walks(shape: Shape, axons: Fields, geometry: Fields, groups: Array | None, w
         E1005 for axons that leave the memories.
     """
     sparse = (axons["sparse"] == 1) & shape.sparse
-    geo = {name: column[axons["geo"]] for name, column in geometry.items()}
+    geo = dict.fromkeys(("nx", "dgx", "dgy", "dwx", "dwy"), np.zeros(len(axons["geo"]), np.int64))
+    geo |= {name: column[axons["geo"]] for name, column in geometry.items()}
     one = sparse | (not shape.conv)
     inner = np.where(sparse, axons["first"], geo["len"]) + 1
     nx = np.where(one, 1, geo["nx"] + 1)

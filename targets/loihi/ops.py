@@ -65,6 +65,16 @@ class Input(InputOp, name="loihi.input", levels=_LEVELS):
         """A raster is given as spikes."""
         return self.kind == "raster"
 
+    @property
+    def rests(self) -> bool:
+        """Counts and pulses end."""
+        return self.kind in ("pulse", "count")
+
+    @property
+    def active_until(self) -> int:
+        """Steps in which a count or pulse may enter."""
+        return self.at + 1 if self.kind == "pulse" else self.at
+
     def infer(self) -> Type:
         """Current for a bias, counts for a Poisson process, spikes for the rest."""
         return Type({"bias": "current", "poisson": "graded"}.get(self.kind, "spikes"), self.shape)

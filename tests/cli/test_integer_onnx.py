@@ -43,3 +43,57 @@ def test_a_network_in_time_is_refused(nmc: Nmc, models: Path, digits: Path) -> N
     assert nmc("opt", models / "digits_mlp.onnx", "--passes", pipeline, "-o", "o.nmc").code == 0
     done = nmc("export", "o.nmc", "--integer-onnx", "o.onnx")
     assert done.code == 1 and "E0609" in done.err
+
+
+@pytest.fixture
+def bytes_of_digits(digits: Path, tmp_path: Path) -> Path:
+    """The digits as bytes."""
+    with np.load(digits) as file:
+        data = {name: file[name] for name in file.files}
+    data["x"] = np.rint(data["x"] / data["x"].max() * 255).astype(np.uint8)
+    np.savez(tmp_path / "bytes.npz", **data)
+    return tmp_path / "bytes.npz"
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_data_of_bytes_enter_as_bytes(
+    nmc: Nmc, models: Path, bytes_of_digits: Path, tmp_path: Path, raw: bool
+) -> None:
+    words = ["--calib", bytes_of_digits, *(["--raw"] if raw else [])]
+    assert nmc("export", models / "digits_cnn.onnx", "--integer-onnx", "-o", "o.onnx", *words).code == 0
+    assert nmc("compile", models / "digits_cnn.onnx", "--target", "fpga", "-o", "o.nmx", *words).code == 0
+    assert (
+        nmc("run", "o.nmx", "--input", bytes_of_digits, "--limit", 20, "-o", "out.npz", *words[2:]).code == 0
+    )
+    session = ort.InferenceSession("o.onnx", providers=["CPUExecutionProvider"])
+    (entry,) = session.get_inputs()
+    assert entry.type == "tensor(uint8)"
+    (integers,) = session.run(None, {entry.name: np.load(bytes_of_digits)["x"][:20]})
+    (scale,) = map(float, session.get_modelmeta().custom_metadata_map.values())
+    np.testing.assert_array_equal(integers * scale, np.load(tmp_path / "out.npz")["logits"])
+
+
+@pytest.mark.parametrize("target", ["loihi", "spinnaker2", "fpga"])
+def test_the_integers_of_a_program_are_those_of_its_target(
+    nmc: Nmc, models: Path, digits: Path, target: str
+) -> None:
+    model, words = models / "digits_mlp.onnx", ["--calib", digits, "--target", target, "--levels", 4]
+    assert nmc("compile", model, "-o", "o.nmx", *words).code == 0
+    assert nmc("export", "o.nmx", "--integer-onnx", "program.onnx").code == 0
+    assert nmc("export", "--integer-onnx", model, "-o", "again.onnx", *words).code == 0
+    assert Path("program.onnx").read_bytes() == Path("again.onnx").read_bytes()
+
+
+def test_a_program_of_rates_computes_no_integers(nmc: Nmc, models: Path, digits: Path) -> None:
+    words = ["--calib", digits, "--mode", "rate-if"]
+    assert nmc("compile", models / "digits_mlp.onnx", "-o", "o.nmx", *words).code == 0
+    done = nmc("export", "o.nmx", "--integer-onnx", "o.onnx")
+    assert done.code == 1 and "E0609" in done.err
+
+
+@pytest.mark.parametrize(
+    "words", [["--integer-onnx"], ["m.onnx", "-o", "f"], ["m.nmc", "--nir", "n", "-o", "f"]]
+)
+def test_words_that_name_no_model_or_no_format(nmc: Nmc, words: list[str]) -> None:
+    done = nmc("export", *words)
+    assert done.code == 1 and "E0004" in done.err

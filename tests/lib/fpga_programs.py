@@ -26,7 +26,8 @@ def fields(rng: Rng, memory: Memory, rows: int | None = None) -> dict[str, Array
 
 def class_fields(rng: Rng, shape: Shape) -> dict[str, Array]:
     """Classes of all kinds that fire often."""
-    found = fields(rng, shape.memories["classes"])
+    memory = shape.memories["classes"]
+    found = fields(rng, memory)
     rows, top = shape.classes, 1 << (shape.vb - 1)
     found["theta"] = rng.integers(0, min(top, 400), (rows, 1))
     found["bias"] = np.where(rng.random((rows, 1)) < 0.5, 0, rng.integers(-60, 60, (rows, 1))).clip(
@@ -39,7 +40,7 @@ def class_fields(rng: Rng, shape: Shape) -> dict[str, Array]:
     found["limit"] = rng.integers(0, min(6, 1 << shape.counter), (rows, 1))
     found["open"] = np.where(rng.random((rows, 1)) < 0.7, 0, rng.integers(0, 6, (rows, 1)))
     found["close"] = np.where(rng.random((rows, 1)) < 0.7, 0xFFFF, rng.integers(0, 12, (rows, 1)))
-    return found
+    return {item.name: found[item.name] for item in memory.fields}
 
 
 def configure(rng: Rng, shape: Shape, writer: Writer) -> None:
@@ -55,7 +56,7 @@ def configure(rng: Rng, shape: Shape, writer: Writer) -> None:
                 values["ny"] = rng.integers(0, 4, values["ny"].shape)
                 if shape.stdp:
                     values.update(_own_rows(shape, values))
-            if name == "geometry":
+            if name == "geometry" and shape.conv:
                 values["nx"] = rng.integers(0, 3, values["nx"].shape)
             if name == "pointers":
                 values["count"] = rng.integers(0, 4, values["count"].shape)

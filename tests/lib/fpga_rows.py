@@ -35,7 +35,8 @@ def dense(writer: Writer, core: int, rows: Mapping[int, Array]) -> int:
     writer.memory("weights", {"w": matrix.reshape(-1, shape.lanes)}, core=core)
     zero = np.zeros(1, np.int64)
     entry = {"len": zero + shape.groups - 1, **dict.fromkeys(("nx", "dgx", "dgy", "dwx", "dwy"), zero)}
-    writer.memory("geometry", entry, core=core)
+    built = [item.name for item in shape.memories["geometry"].fields]
+    writer.memory("geometry", {name: entry[name] for name in built}, core=core)
     _axons(writer, core, count, base=np.arange(count) * shape.groups, ny=1)
     return count * shape.groups
 

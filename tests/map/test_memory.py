@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nmc.ir.diagnostics import NmcError
+from nmc.passes.map import packing
+from nmc.passes.map.canonical import ranks
 from nmc.passes.map.memory import Allocation, Buffer, allocate, conflicts, load
 from nmc.passes.map.placement import place
 from nmc.passes.map.readers import read_minimalloc, read_qaplib
+
+needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
 
 
 def lawful(buffers: list[Buffer], found: Allocation) -> bool:
@@ -48,6 +53,55 @@ def test_random_buffers_never_overlap(buffers: list[Buffer]) -> None:
     assert lawful(buffers, found) and conflicts(buffers, found.offsets) == []
     assert load(buffers) <= found.bound <= found.height
     assert (found.status == "optimal") == (found.bound == found.height)
+
+
+@pytest.mark.slow
+def test_ten_thousand_random_memories_never_overlap() -> None:
+    rng = np.random.default_rng(11)
+    for case in range(10_000):
+        count = int(rng.integers(1, 14))
+        begin, life = rng.integers(0, 20, count), rng.integers(1, 12, count)
+        size, align = rng.integers(1, 40, count), rng.choice([1, 1, 2, 4, 6], count)
+        columns = zip(begin.tolist(), (begin + life).tolist(), size.tolist(), align.tolist(), strict=True)
+        buffers = [Buffer(f"b{k}", *column) for k, column in enumerate(columns)]
+        capacity = load(buffers) + int(rng.integers(0, 20)) if case % 2 else 0
+        assert lawful(buffers, allocate(buffers, capacity, limit=0, nodes=400)), buffers
+
+
+@needs_compiler
+@given(buffer_lists(most=9), st.integers(0, 12), st.integers(1, 60))
+@settings(max_examples=60)
+def test_compiled_and_python_searches_are_equal(buffers: list[Buffer], room: int, budget: int) -> None:
+    names = ("begin", "end", "size", "align")
+    begin, end, size, align = (np.array([getattr(b, name) for b in buffers], np.int64) for name in names)
+    for rank in ranks(begin, end, size) if buffers else ():
+        fields = begin, end, size, align, rank, load(buffers) + room, budget
+        one, two = packing.pack(*fields, engine="c"), packing.pack(*fields, engine="numpy")
+        assert (one.nodes, one.impossible) == (two.nodes, two.impossible)
+        found = [None if done.offsets is None else done.offsets.tolist() for done in (one, two)]
+        assert found[0] == found[1]
+
+
+def cut(count: int, capacity: int, seed: int) -> list[Buffer]:
+    """A rectangle of `capacity` by time cut into pieces: a memory of that size is filled whole."""
+    rng = np.random.default_rng(seed)
+    pieces = [(0, 8 * count, capacity)]
+    while len(pieces) < count:
+        pieces.sort(key=lambda piece: (piece[1] - piece[0]) * piece[2])
+        a, b, size = pieces.pop()
+        at = rng.uniform(0.3, 0.7)
+        if rng.random() < 0.5:
+            middle = a + round((b - a) * at)
+            pieces += [(a, middle, size), (middle, b, size)]
+        else:
+            pieces += [(a, b, round(size * at)), (a, b, size - round(size * at))]
+    return [Buffer(f"b{k}", *pieces[p]) for k, p in enumerate(rng.permutation(count).tolist())]
+
+
+@pytest.mark.parametrize(("count", "seed"), [(30, 0), (60, 1), (100, 2)])
+def test_a_memory_that_is_exactly_large_enough_is_filled(count: int, seed: int) -> None:
+    found = allocate(buffers := cut(count, 1 << 14, seed), capacity=1 << 14, limit=0)
+    assert found.fits(1 << 14) and found.status == "optimal" and not conflicts(buffers, found.offsets)
 
 
 def brute_force(buffers: list[Buffer]) -> int:
@@ -118,8 +172,26 @@ def test_minimalloc_files_are_read(written: Callable[[str], Path]) -> None:
     assert older == (Buffer("x", 0, 4, 4),)
 
 
+def test_both_kinds_of_ends_are_told_apart(written: Callable[[str], Path]) -> None:
+    excluded = "\ufeffbuffer, start ,end,size,offset\r\n a ,0,3,4,0\r\n\r\nb,3,5,6,0\r\n"
+    assert [b.end for b in read_minimalloc(written(excluded))] == [3, 5]
+    assert [b.end for b in read_minimalloc(written(excluded), end="included")] == [4, 6]
+    included = "buffer_id,begin,end,size\na,0,2,4\nb,3,4,6\n"
+    assert [b.end for b in read_minimalloc(written(included))] == [3, 5]
+    assert [b.end for b in read_minimalloc(written(included), end="excluded")] == [2, 4]
+
+
 @pytest.mark.parametrize(
-    "text", ["id,lower,size\nx,1,2\n", "id,lower,upper,size\nx,1,1,2\n", "id,lower,upper,size\nx,a,1,2\n"]
+    "text",
+    [
+        "",
+        "id,id,lower,upper,size\n",
+        "id,lower,upper,size\nx,1,2\n",
+        "id,lower,upper,size,gaps\nx,1,9,2,3-4\n",
+        "id,lower,size\nx,1,2\n",
+        "id,lower,upper,size\nx,1,1,2\n",
+        "id,lower,upper,size\nx,a,1,2\n",
+    ],
 )
 def test_wrong_minimalloc_files_are_refused(written: Callable[[str], Path], text: str) -> None:
     with pytest.raises(NmcError) as caught:

@@ -22,7 +22,7 @@ from nmc.passes.quantize.calibrate import Calibrate
 from nmc.passes.quantize.integer import run_integer
 from nmc.passes.quantize.quantize import Quantize
 from nmc.passes.quantize.search import prepared
-from nmc.passes.quantize.trials import integer_logits, trained_logits
+from nmc.passes.quantize.trials import divergence, integer_logits, trained_logits
 from trained_nets import Trained, network, networks
 
 
@@ -281,3 +281,31 @@ def test_an_accumulator_that_cannot_hold_the_sums_is_refused() -> None:
     module, net = network(1, ["conv"])
     with pytest.raises(NmcError, match="E0606"):
         quantised(module, net.samples(4), accumulator=8, input_levels=4000)
+
+
+def test_inputs_are_narrowed_where_accumulators_leave_wide_layers_no_bits() -> None:
+    random = np.random.default_rng(3)
+    module, samples = wide_network(random, 6000), random.random((64, 6000), np.float32)
+    trained = calibrated(module, samples)
+    narrow = Quantize(samples=samples, accumulator=16, unipolar=True, input_levels=16)
+    kept = narrow.run(trained)
+    made = replace(narrow, narrow_inputs=True).run(trained)
+    assert made.of_type(snn.Input)[0].high in (4, 8) and kept.of_type(snn.Input)[0].high == 16
+    real, inputs = trained_logits(trained, {"x": samples}), {"x": samples}
+    errors = [divergence(real, integer_logits(item, inputs)) for item in (made, kept)]
+    assert errors[0] < 0.75 * errors[1]
+    told = made.attr("certificate")
+    assert told["input_levels"] == made.of_type(snn.Input)[0].high and 16 in told["input_levels_tried"]
+    roomy = replace(narrow, narrow_inputs=True, accumulator=32).run(trained)
+    assert roomy.of_type(snn.Input)[0].high == 16
+
+
+def wide_network(random: np.random.Generator, width: int) -> Module:
+    """One hidden layer that hears `width` inputs."""
+    first = random.normal(0, width**-0.5, (16, width)).astype(np.float32)
+    last = random.normal(0, 0.25, (10, 16)).astype(np.float32)
+    entry = ann.Input(out="x", shape=(width,))
+    hidden = ann.Dense(out="h", data=entry.result, weight=Const("w1", first))
+    relu = ann.Relu(out="r", data=hidden.result)
+    logits = ann.Dense(out="y", data=relu.result, weight=Const("w2", last))
+    return Module("wide", "ann", (entry, hidden, relu, logits, ann.Output(data=logits.result)))

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from nmc.ir.diagnostics import NmcError
 from nmc.ir.interp import run_snn
 from nmc.ir.op import Op
 from nmc.ir.ops import snn
-from nmc.program import Program, backend_of
+from nmc.program import Program
 from nmc.runtime import evaluate as module
 from nmc.runtime.early import Rule, rule_of
 from nmc.runtime.evaluate import costs_until, evaluate
@@ -112,33 +111,6 @@ def test_costs_of_random_inputs_are_not_told(program: Program) -> None:
     other.__dict__["module"] = random
     assert not module._repeatable(other)
     assert module._repeatable(program)
-
-
-class Resting(backend_of("loihi").Runner):  # type: ignore[misc]
-    """A chip that tells when it is at rest: sample n after n + 1 steps."""
-
-    rests = True
-
-    def run(self, data: Any, steps: Any = None, **how: Any) -> Any:
-        assert how.pop("until_quiescent")
-        result, events = super().run(data, steps, **how)
-        size = len(next(iter(result.outputs.values())))
-        return replace(result, settled=how["first_sample"] + 1 + np.arange(size)), events
-
-
-def test_a_target_that_tells_rest_is_asked(
-    program: Program, unseen: Data, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = backend_of("loihi")
-    fake = SimpleNamespace(Runner=Resting, event_summary=real.event_summary)
-    monkeypatch.setattr("nmc.program.backend_of", lambda target: fake)
-    found = evaluate(program, *unseen, until_quiescent=True).to_json()
-    assert found["settled_steps"] == {"mean": 30.5, "max": 60}
-
-
-def test_a_target_that_cannot_tell_rest_says_so(program: Program, unseen: Data) -> None:
-    with pytest.raises(NmcError, match="E0406"):
-        program.run(unseen[0], until_quiescent=True)
 
 
 def rate_program(program: Program, **changes: Any) -> Program:

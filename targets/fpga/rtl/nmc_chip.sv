@@ -2,7 +2,7 @@
 module nmc_chip #(
     parameter int CORES = 1, LANES = 4, NEURONS = 256, AXONS = 256, WROWS = 16384, WB = 8, VB = 20, CB = 8,
     parameter int CLASSES = 16, GEOS = 16, BB = 0, TB = 0, PB = 2, LEAK = 1, SPARSE = 1, CONV = 1, STBIF = 1,
-    parameter int CUBA = 0, PROBES = 1, STDP = 0, DELAYS = 1, QUEUE = 1024, TARGETS = 1024, FIFO = 16, ONE = 0,
+    parameter int CUBA = 0, LATE = 1, WINDOWS = 1, PROBES = 1, STDP = 0, DELAYS = 1, QUEUE = 1024, TARGETS = 1024, FIFO = 16, ONE = 0,
     parameter WINIT = "",
     parameter logic [31:0] HASH = 0
 ) (
@@ -31,8 +31,9 @@ module nmc_chip #(
     localparam int LEARN = STDP != 0 ? 1 : 0;
     localparam int W_WEIGHTS = LANES * (WB + LEARN);
     localparam int W_AXONS = RB + GB + EB + 7 + LEARN;
-    localparam int W_GEO = 3 * GB + 6 + 2 * RB;
-    localparam int W_CLASS = 3 * VB - 1 + 26 + CB + 6 + 32;
+    localparam int W_GEO = CONV != 0 ? 3 * GB + 6 + 2 * RB : GB;
+    localparam int W_CLASS = (TB > 0 ? 0 : VB - 1) + (BB > 0 ? 0 : VB) + VB + (LEAK == 0 ? 0 : CUBA != 0 ? 26 : 13) + CB + 4
+        + (LATE != 0 ? 1 : 0) + (STBIF != 0 ? 1 : 0) + (WINDOWS != 0 ? 32 : 0);
     localparam int W_PARAMS = KB + LANES * (BB + TB);
     localparam int W_STATE = LANES * (VB + CB + (CUBA != 0 ? VB : 0) + 16 * LEARN);
     localparam int W_POINTER = TGB + 13;
@@ -111,7 +112,7 @@ module nmc_chip #(
         nmc_core #(
             .LANES(LANES), .NEURONS(NEURONS), .AXONS(AXONS), .WROWS(WROWS), .WB(WB), .VB(VB), .CB(CB),
             .CLASSES(CLASSES), .GEOS(GEOS), .BB(BB), .TB(TB), .PB(PB), .LEAK(LEAK), .SPARSE(SPARSE), .CONV(CONV),
-            .STBIF(STBIF), .CUBA(CUBA), .PROBES(PROBES), .STDP(STDP), .FIFO(FIFO), .MW(MW),
+            .STBIF(STBIF), .CUBA(CUBA), .LATE(LATE), .WINDOWS(WINDOWS), .PROBES(PROBES), .STDP(STDP), .FIFO(FIFO), .MW(MW),
             .WINIT(WINIT), .PART(k), .ONE(ONE)
         ) core (
             .clk, .rst, .ev_push(core_push[k]), .ev_axon(push_axon), .ev_payload(push_payload), .ev_full(ev_full[k]),
@@ -145,9 +146,11 @@ module nmc_chip #(
     logic [5:0]   errors;
     logic [31:0]  cycles, events, walks, spikes, dropped, value;
     logic         take, quiet_now, wants_quiet, in_range;
+    assign tick        = ticks[23:16] != 0 ? 16'hFFFF : ticks[15:0];
     assign op          = in_word[31:28];
     assign per_row     = NWB'(row_words(space));
-    assign wants_quiet = op != 0 && op != 8 && op != 12;
+    // ticks begin while events of the host are still worked on: GATHER waits for them
+    assign wants_quiet = op != 0 && op != 8 && op != 9 && op != 11 && op != 12;
     assign take        = in_valid && in_ready;
     assign in_range    = 8'(in_word[19:14]) < 8'(CORES) && 16'(in_word[13:0]) < 16'(AXONS);
     assign host_push   = take && state == DECODE && op == 8 && open && in_range;
@@ -197,7 +200,6 @@ module nmc_chip #(
             row        <= '0;
             probe_on   <= '0;
             ticks      <= '0;
-            tick       <= '0;
             said       <= 0;
         end else
             case (state)
@@ -226,7 +228,7 @@ module nmc_chip #(
                                 4'd5: begin
                                     if (in_word[27:24] == 0) report <= in_word[0];
                                     if (in_word[27:24] == 1) quiet_from <= in_word[23:0];
-                                    if (in_word[27:24] == 2 && in_word[23:0] - 1 < 24'(GROUPS))
+                                    if (in_word[27:24] == 2 && in_word[23:0] != 0 && in_word[23:0] <= 24'(GROUPS))
                                         last_group <= GB'(in_word[23:0] - 1);
                                     if (in_word[27:24] == 3) cost <= in_word[23:0];
                                     if (in_word[27:24] == 4) reach <= in_word[23:0];
@@ -298,7 +300,6 @@ module nmc_chip #(
                 CLEAR: begin
                     said  <= 1;
                     ticks <= '0;
-                    tick  <= '0;
                     if (said && all_idle) state <= DECODE;
                 end
                 DELIVER: begin
@@ -310,7 +311,6 @@ module nmc_chip #(
                     if (did_spike) fired <= 1;
                     if (all_idle) begin
                         ticks <= ticks + 1'b1;
-                        if (tick != 16'hFFFF) tick <= tick + 1'b1;
                         state <= DONE;
                     end
                 end
@@ -335,7 +335,7 @@ module nmc_chip #(
                        || (take && state == DECODE && open
                            && ((op == 1 && in_word[27:0] >= 28'(CORES)) || ((op == 3 || op == 4) && per_row == 0)
                                || (op == 8 && !in_range)
-                               || (op == 5 && in_word[27:24] == 2 && in_word[23:0] - 1 >= 24'(GROUPS))));
+                               || (op == 5 && in_word[27:24] == 2 && (in_word[23:0] == 0 || in_word[23:0] > 24'(GROUPS)))));
     assign wrong_word = take && state == DECODE && !open && op != 0 && op != 6 && op != 12 && op != 13;
     always_ff @(posedge clk) begin
         events_now <= ones(did_event);

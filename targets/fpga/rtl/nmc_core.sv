@@ -3,7 +3,7 @@
 module nmc_core #(
     parameter int LANES = 4, NEURONS = 256, AXONS = 256, WROWS = 16384, WB = 8, VB = 20, CB = 8, CLASSES = 16,
     parameter int GEOS = 16, BB = 0, TB = 0, PB = 2, LEAK = 1, SPARSE = 1, CONV = 1, STBIF = 1, CUBA = 0,
-    parameter int PROBES = 1, STDP = 0, FIFO = 16, MW = 160,
+    parameter int LATE = 1, WINDOWS = 1, PROBES = 1, STDP = 0, FIFO = 16, MW = 160,
     parameter WINIT = "",            // first contents of the weights, and whether their RAM has one port (nmc_ram)
     parameter int PART = 0, ONE = 0,
     parameter int GROUPS = NEURONS / LANES,
@@ -53,8 +53,20 @@ module nmc_core #(
     localparam int XB = AXONS <= 2 ? 1 : $clog2(AXONS);
     localparam int LW = WB + (STDP != 0 ? 1 : 0);
     localparam int DESC = RB + GB + EB + 6 + 1 + (STDP != 0 ? 1 : 0);
-    localparam int GEO = GB + 6 + 2 * GB + 2 * RB;
-    localparam int CLASS = VB - 1 + VB + VB + 13 + 13 + CB + 2 + 4 + 16 + 16;
+    localparam int GEO_ALL = GB + 6 + 2 * GB + 2 * RB;
+    localparam int GEO = CONV != 0 ? GEO_ALL : GB;
+    // where the fields of a class begin: those that are not built take no bits
+    localparam int C_BIAS = TB > 0 ? 0 : VB - 1;
+    localparam int C_TO = C_BIAS + (BB > 0 ? 0 : VB);
+    localparam int C_KEEP = C_TO + VB;
+    localparam int C_KEEP_I = C_KEEP + (LEAK != 0 ? 13 : 0);
+    localparam int C_LIMIT = C_KEEP_I + (LEAK != 0 && CUBA != 0 ? 13 : 0);
+    localparam int C_RESET = C_LIMIT + CB;
+    localparam int C_LATE = C_RESET + 3;
+    localparam int C_SIGNED = C_LATE + (LATE != 0 ? 1 : 0);
+    localparam int C_ONCE = C_SIGNED + (STBIF != 0 ? 1 : 0);
+    localparam int C_OPEN = C_ONCE + 1;
+    localparam int CLASS = C_OPEN + (WINDOWS != 0 ? 32 : 0);
     localparam int PARAM = KB + LANES * (BB + TB);
     localparam int CUR = CUBA != 0 ? VB : 0;
     localparam int SEEN = STDP != 0 ? 16 : 0;
@@ -75,6 +87,7 @@ module nmc_core #(
     logic [1:0]      fetch;
     logic [DESC-1:0] desc;
     logic [GEO-1:0]  geo;
+    logic [GEO_ALL-1:0] walk;
     logic [RB-1:0]   d_base;
     logic [GB-1:0]   d_first;
     logic [EB-1:0]   d_geo;
@@ -92,6 +105,7 @@ module nmc_core #(
     nmc_table #(.W(GEO), .DEPTH(GEOS)) geometries (
         .clk, .we(bus_we && bus_space == GEOMETRY), .waddr(bus_row[EB-1:0]), .wdata(bus_wdata[GEO-1:0]),
         .raddr(bus_re ? bus_row[EB-1:0] : d_geo), .rdata(geo));
+    assign walk = GEO_ALL'(geo);
 
     logic                 n_valid, n_sparse, n_learn, w_take;
     logic [RB-1:0]        n_row, n_dwx, n_dwy;
@@ -118,13 +132,13 @@ module nmc_core #(
             n_sparse  <= is_sparse;
             n_row     <= d_base;
             n_group   <= is_sparse ? '0 : d_first;
-            n_len     <= is_sparse ? d_first : geo[GB-1:0];
-            n_nx      <= is_sparse || CONV == 0 ? 6'd0 : geo[GB+:6];
+            n_len     <= is_sparse ? d_first : walk[GB-1:0];
+            n_nx      <= is_sparse || CONV == 0 ? 6'd0 : walk[GB+:6];
             n_ny      <= is_sparse || CONV == 0 ? 6'd0 : d_ny - 6'd1;
-            n_dgx     <= geo[GB+6+:GB];
-            n_dgy     <= geo[2*GB+6+:GB];
-            n_dwx     <= geo[3*GB+6+:RB];
-            n_dwy     <= geo[3*GB+6+RB+:RB];
+            n_dgx     <= walk[GB+6+:GB];
+            n_dgy     <= walk[2*GB+6+:GB];
+            n_dwx     <= walk[3*GB+6+:RB];
+            n_dwy     <= walk[3*GB+6+RB+:RB];
             n_payload <= head_payload;
         end
 
@@ -187,9 +201,12 @@ module nmc_core #(
         assign id2 = '0;
     end
     assign g2 = SPARSE != 0 && s2 ? id2 : g2_dense;
-    // a group in work cannot be read: wait
-    assign clash = v2r && ((v3 && g3 == g2r) || (v4 && g4 == g2r) || (v5 && g5 == g2r));
-    assign en    = !clash;
+    // a group in work cannot be read: wait. Whether the next row must is found a clock before it comes
+    logic clash_next, clash_still;
+    assign clash_next  = v2 && ((v2r && g2r == g2) || (v3 && g3 == g2) || (v4 && g4 == g2));
+    assign clash_still = (v3 && g3 == g2r) || (v4 && g4 == g2r);
+    assign en          = !clash;
+    always_ff @(posedge clk) clash <= !rst && (en ? clash_next : clash_still);
     assign quiet = !(w_valid || v1 || v2 || v2r || v3 || v4 || v5);
     always_ff @(posedge clk)
         if (rst) {v1, v2, v2r, v3, v4, v5} <= '0;
@@ -222,9 +239,9 @@ module nmc_core #(
     // ------------------------------------------------------------------ walk of a tick
     logic          b_run, b_clear, fires_almost;
     logic [GB-1:0] b_group;
-    logic [9:1]    tv;
-    logic [8:1]    tc;
-    logic [GB-1:0] tg [1:9];
+    logic [10:1]   tv;
+    logic [9:1]    tc;
+    logic [GB-1:0] tg [1:10];
     logic          issue;
     assign issue = b_run && !fires_almost;
     always_ff @(posedge clk)
@@ -234,16 +251,16 @@ module nmc_core #(
         end else begin
             if (go_tick || go_clear) b_run <= 1;
             else if (issue && b_group == (b_clear ? GB'(GROUPS - 1) : last_group)) b_run <= 0;
-            tv <= {tv[8:1], issue};
+            tv <= {tv[9:1], issue};
         end
     always_ff @(posedge clk) begin
         if (go_tick || go_clear) begin
             b_group <= '0;
             b_clear <= go_clear;
         end else if (issue) b_group <= b_group + 1'b1;
-        tc    <= {tc[7:1], b_clear};
+        tc    <= {tc[8:1], b_clear};
         tg[1] <= b_group;
-        for (int k = 2; k <= 9; k++) tg[k] <= tg[k-1];
+        for (int k = 2; k <= 10; k++) tg[k] <= tg[k-1];
     end
 
     // ------------------------------------------------------------------ parameters and classes
@@ -266,8 +283,39 @@ module nmc_core #(
     logic                 late6, signed6;
     logic [15:0]          open3, close3;
     logic                 begun3, biased4, window4, window5, window6;
-    assign {close3, open3, once3, signed3, late3, strict3, reset3, limit3, keep_i3, keep3, to3, bias3, theta3} = class3;
-    assign begun3 = tick >= open3;
+    if (TB > 0) begin : g_no_theta
+        assign theta3 = '0;
+    end else begin : g_theta
+        assign theta3 = class3[VB-2:0];
+    end
+    if (BB > 0) begin : g_no_bias
+        assign bias3 = '0;
+    end else begin : g_bias
+        assign bias3 = class3[C_BIAS+:VB];
+    end
+    assign to3 = class3[C_TO+:VB];
+    if (LEAK != 0) begin : g_keep
+        assign keep3 = class3[C_KEEP+:13];
+    end else begin : g_no_keep
+        assign keep3 = '0;
+    end
+    if (LEAK != 0 && CUBA != 0) begin : g_keep_i
+        assign keep_i3 = class3[C_KEEP_I+:13];
+    end else begin : g_no_keep_i
+        assign keep_i3 = '0;
+    end
+    assign limit3  = class3[C_LIMIT+:CB];
+    assign reset3  = class3[C_RESET+:2];
+    assign strict3 = class3[C_RESET+2];
+    assign late3   = LATE != 0 && class3[C_LATE];
+    assign signed3 = STBIF != 0 && class3[C_SIGNED];
+    assign once3   = class3[C_ONCE];
+    if (WINDOWS != 0) begin : g_window
+        assign {close3, open3} = class3[C_OPEN+:32];
+        assign begun3 = tick >= open3;
+    end else begin : g_always
+        assign {close3, open3, begun3} = {16'hFFFF, 16'd0, 1'b1};
+    end
     always_ff @(posedge clk) begin
         class3  <= class_row;
         biased4 <= tc[3] ? once3 : begun3 && !once3;
@@ -282,16 +330,16 @@ module nmc_core #(
     end
 
     // ------------------------------------------------------------------ state and lanes
-    logic [STATE-1:0]    state, state5, state9;
+    logic [STATE-1:0]    state, state5, state10;
     logic [LANES-1:0]    up7, down7, saturated5;
     logic [LANES*VB-1:0] after7;
     nmc_ram #(.W(STATE), .DEPTH(GROUPS)) states (
-        .clk, .we(v5 || tv[9] || (bus_we && bus_space == STATES)),
-        .waddr(v5 ? g5 : tv[9] ? tg[9] : bus_row[GB-1:0]),
-        .wdata(v5 ? state5 : tv[9] ? state9 : bus_wdata[STATE-1:0]),
+        .clk, .we(v5 || tv[10] || (bus_we && bus_space == STATES)),
+        .waddr(v5 ? g5 : tv[10] ? tg[10] : bus_row[GB-1:0]),
+        .wdata(v5 ? state5 : tv[10] ? state10 : bus_wdata[STATE-1:0]),
         .re(1'b1), .raddr(bus_re ? bus_row[GB-1:0] : b_run ? b_group : g2r), .rdata(state));
     for (genvar n = 0; n < LANES; n++) begin : g_lane
-        logic signed [VB-1:0] i_in, i5, i9;
+        logic signed [VB-1:0] i_in, i5, i10;
         logic signed [(BB > 0 ? BB : 1)-1:0] own_bias;
         logic        [(TB > 0 ? TB : 1)-1:0] own_theta;
         if (BB > 0) begin : g_bias
@@ -307,18 +355,19 @@ module nmc_core #(
         if (CUBA != 0) begin : g_current
             assign i_in = state[LANES*(VB+CB)+n*VB+:VB];
             assign state5[LANES*(VB+CB)+n*VB+:VB] = i5;
-            assign state9[LANES*(VB+CB)+n*VB+:VB] = i9;
+            assign state10[LANES*(VB+CB)+n*VB+:VB] = i10;
         end else begin : g_direct
             assign i_in = '0;
         end
-        nmc_lane #(.WB(WB), .VB(VB), .CB(CB), .BB(BB), .TB(TB), .PB(PB), .LEAK(LEAK), .STBIF(STBIF), .CUBA(CUBA)) lane (
+        nmc_lane #(.WB(WB), .VB(VB), .CB(CB), .BB(BB), .TB(TB), .PB(PB), .LEAK(LEAK), .STBIF(STBIF), .CUBA(CUBA),
+                   .LATE(LATE)) lane (
             .clk, .weight3(weights3[n*WB+:WB]), .payload3(p3),
             .v(state[n*VB+:VB]), .c(state[LANES*VB+n*CB+:CB]), .i(i_in),
             .v5(state5[n*VB+:VB]), .c5(state5[LANES*VB+n*CB+:CB]), .i5(i5),
             .own_bias2(own_bias), .own_theta2(own_theta), .clear4(tc[4]), .biased4, .signed4, .bias4, .reset_to4(to4),
             .theta5, .limit5, .strict5, .signed5, .reset_to6(to6), .limit6, .reset6, .late_reset6(late6), .signed6, .window6,
-            .keep7, .keep_i7, .clear8(tc[8]), .up7(up7[n]), .down7(down7[n]), .after7(after7[n*VB+:VB]),
-            .saturated5(saturated5[n]), .v9(state9[n*VB+:VB]), .c9(state9[LANES*VB+n*CB+:CB]), .i9(i9));
+            .keep7, .keep_i7, .clear9(tc[9]), .up7(up7[n]), .down7(down7[n]), .after7(after7[n*VB+:VB]),
+            .saturated5(saturated5[n]), .v10(state10[n*VB+:VB]), .c10(state10[LANES*VB+n*CB+:CB]), .i10(i10));
     end
     assign did_saturate = tv[5] && |saturated5;
 
@@ -327,7 +376,7 @@ module nmc_core #(
         nmc_stdp #(.LANES(LANES), .AXONS(AXONS), .RB(RB)) stdp (
             .clk, .rst, .tick, .cost, .reach, .fetch_axon(head_axon), .load(load_next), .learn(d_learn), .take(w_take),
             .en, .row(w_row), .valid4(v4), .weights3, .seen(state[LANES*(VB+CB)+:LANES*16]), .up7, .clear7(tc[7]),
-            .go_clear, .seen5(state5[LANES*(VB+CB)+:LANES*16]), .seen9(state9[LANES*(VB+CB)+:LANES*16]),
+            .go_clear, .seen5(state5[LANES*(VB+CB)+:LANES*16]), .seen10(state10[LANES*(VB+CB)+:LANES*16]),
             .next_learns(n_learn), .learning(w_learn), .clearing, .bus_re, .bus_row,
             .bus_weight_we(bus_we && bus_space == WEIGHTS), .bus_trace_we(bus_we && bus_space == TRACES),
             .bus_wdata(bus_wdata[LANES*LW-1:0]), .trace, .weight_we, .weight_waddr, .weight_wdata);

@@ -1,8 +1,8 @@
 // The arithmetic of one lane. Law: targets/fpga/ops.py. Names end in the stage in which the value stands.
 // Events: weight and payload at stage 3, state row at 4, new state at 5.
-// Ticks: state row at stage 2, class at 4 to 7, what fires at 7, new state at 9.
+// Ticks: state row at stage 2, class at 4 to 7, what fires at 7, new state at 10.
 module nmc_lane #(
-    parameter int WB = 8, VB = 20, CB = 8, BB = 0, TB = 0, PB = 2, LEAK = 1, STBIF = 1, CUBA = 0
+    parameter int WB = 8, VB = 20, CB = 8, BB = 0, TB = 0, PB = 2, LEAK = 1, STBIF = 1, CUBA = 0, LATE = 1
 ) (
     input  logic                 clk,
     // events
@@ -28,13 +28,13 @@ module nmc_lane #(
     input  logic        [1:0]    reset6,
     input  logic                 late_reset6, signed6, window6,
     input  logic        [12:0]   keep7, keep_i7,
-    input  logic                 clear8,
+    input  logic                 clear9,
     output logic                 up7, down7,
     output logic signed [VB-1:0] after7,
     output logic                 saturated5,
-    output logic signed [VB-1:0] v9,
-    output logic        [CB-1:0] c9,
-    output logic signed [VB-1:0] i9
+    output logic signed [VB-1:0] v10,
+    output logic        [CB-1:0] c10,
+    output logic signed [VB-1:0] i10
 );
     localparam logic signed [VB-1:0] MOST = {1'b0, {(VB-1){1'b1}}}, LEAST = {1'b1, {(VB-1){1'b0}}};
 
@@ -60,7 +60,7 @@ module nmc_lane #(
 
     // ---- ticks, stage 2 to 4: the row waits for its class
     logic signed [VB-1:0] v3, v4, i3, i4, i5t, i7;
-    logic        [CB-1:0] c3, c4, c5t, c7, c8;
+    logic        [CB-1:0] c3, c4, c5t, c7, c8, c9;
     logic signed [(BB > 0 ? BB : 1)-1:0] own_bias3, own_bias4;
     logic        [(TB > 0 ? TB : 1)-1:0] own_theta3, own_theta4, own_theta5;
     always_ff @(posedge clk) begin
@@ -143,20 +143,29 @@ module nmc_lane #(
         i7     <= i6;
     end
 
-    // ---- stages 7 and 8: leak
-    logic signed [VB-1:0] late7, late8, kept8, kept_i8;
+    // ---- stages 7 to 9: leak, and what is subtracted after it
+    logic signed [VB-1:0] kept9, kept_i9;
     always_ff @(posedge clk) begin
-        late7 <= up6 && late_reset6 && !is_signed && reset6 == 1 ? theta6 : '0;
-        late8 <= late7;
-        c8    <= c7;
-        c9    <= c8;
-        v9    <= kept8 - late8;
-        i9    <= CUBA != 0 ? kept_i8 : '0;
+        c8  <= c7;
+        c9  <= c8;
+        c10 <= c9;
+        i10 <= CUBA != 0 ? kept_i9 : '0;
     end
-    nmc_leak #(.VB(VB), .LEAK(LEAK)) leak_v (.clk, .value7(after7), .keep7, .clear8, .kept8(kept8));
+    if (LATE != 0) begin : g_late
+        logic signed [VB-1:0] late7, late8, late9;
+        always_ff @(posedge clk) begin
+            late7 <= up6 && late_reset6 && !is_signed && reset6 == 1 ? theta6 : '0;
+            late8 <= late7;
+            late9 <= late8;
+            v10   <= kept9 - late9;
+        end
+    end else begin : g_never_late
+        always_ff @(posedge clk) v10 <= kept9;
+    end
+    nmc_leak #(.VB(VB), .LEAK(LEAK)) leak_v (.clk, .value7(after7), .keep7, .clear9, .kept9(kept9));
     if (CUBA != 0) begin : g_leak_i
-        nmc_leak #(.VB(VB), .LEAK(LEAK)) leak_i (.clk, .value7(i7), .keep7(keep_i7), .clear8, .kept8(kept_i8));
+        nmc_leak #(.VB(VB), .LEAK(LEAK)) leak_i (.clk, .value7(i7), .keep7(keep_i7), .clear9, .kept9(kept_i9));
     end else begin : g_no_leak_i
-        assign kept_i8 = '0;
+        assign kept_i9 = '0;
     end
 endmodule

@@ -55,13 +55,16 @@ module nmc_router #(
     localparam logic [3:0] POINTERS = 7, TARGET_TABLE = 8, WHEEL = 9;
 
     // ------------------------------------------------------------------ pick: the first core that has something;
-    // all words of a probe come without a break
-    logic            r_valid, r_take, r_negative, locked;
+    // all words of a probe come without a break. A second place (spare) keeps what cannot go on, so that the
+    // answer to the cores does not hang on what is done with a spike.
+    localparam int ITEM = 6 + 2 + 14 + 1 + 32;
+    logic            r_valid, r_take, r_negative, locked, spare_valid;
     logic [1:0]      r_kind;
     logic [13:0]     r_index;
     logic [31:0]     r_data;
     logic [5:0]      r_core, pick, hold;
     logic            any, accept;
+    logic [ITEM-1:0] picked, spare;
     always_comb begin
         pick = hold;
         any  = in_valid[IB'(hold)];
@@ -74,34 +77,38 @@ module nmc_router #(
                 end
         end
     end
-    assign accept   = any && !r_valid;
+    assign accept   = any && !spare_valid;
     assign in_ready = accept ? CORES'(1) << pick : '0;
+    assign picked   = {pick, in_kind[IB'(pick)*2+:2], in_index[IB'(pick)*14+:14], in_negative[IB'(pick)],
+                       in_data[IB'(pick)*32+:32]};
     always_ff @(posedge clk)
         if (rst) begin
-            r_valid <= 0;
-            locked  <= 0;
-            hold    <= '0;
+            r_valid     <= 0;
+            spare_valid <= 0;
+            locked      <= 0;
+            hold        <= '0;
         end else begin
+            if (!r_valid || r_take) begin
+                r_valid     <= spare_valid || accept;
+                spare_valid <= 0;
+            end else if (accept) spare_valid <= 1;
             if (accept) begin
-                r_valid <= 1;
-                locked  <= in_more[IB'(pick)];
-                hold    <= pick;
-            end else if (r_take) r_valid <= 0;
+                locked <= in_more[IB'(pick)];
+                hold   <= pick;
+            end
         end
-    always_ff @(posedge clk)
-        if (accept) begin
-            r_core     <= pick;
-            r_kind     <= in_kind[IB'(pick)*2+:2];
-            r_index    <= in_index[IB'(pick)*14+:14];
-            r_negative <= in_negative[IB'(pick)];
-            r_data     <= in_data[IB'(pick)*32+:32];
-        end
+    always_ff @(posedge clk) begin
+        if (!r_valid || r_take) {r_core, r_kind, r_index, r_negative, r_data} <= spare_valid ? spare : picked;
+        if (accept) spare <= picked;
+    end
 
-    // ------------------------------------------------------------------ pointer, then one target a clock
-    logic [1:0]     look;
+    // ------------------------------------------------------------------ pointer (two clocks), then a target a clock
+    logic           look1, look2, negative1, negative2, move;
+    logic [5:0]     core1, core2;
+    logic [13:0]    index1, index2;
     logic [PTR-1:0] pointer;
     logic [PB-1:0]  pointer_row;
-    logic           load, w_valid, w_last, w_host, w_negative, w_step, told;
+    logic           load, w_valid, w_last, w_host, w_negative, w_step, told, word_next;
     logic [TB-1:0]  w_base, w_row;
     logic [11:0]    w_left;
     logic [5:0]     w_core;
@@ -113,39 +120,46 @@ module nmc_router #(
     end
     nmc_ram #(.W(PTR), .DEPTH(CORES * (1 << NB))) pointers (
         .clk, .we(bus_we && bus_space == POINTERS), .waddr(pointer_row), .wdata(bus_wdata[PTR-1:0]),
-        .re(1'b1), .raddr(pointer_row), .rdata(pointer));
-    assign load   = look == 2 && !w_valid;
-    assign r_take = r_valid && (r_kind == 0 ? load : out_ready && !w_valid);
-    assign w_base = pointer[TB-1:0];
-    assign told   = !w_host || out_ready;
-    assign w_step = w_valid && told;
+        .re(move || bus_re), .raddr(pointer_row), .rdata(pointer));
+    assign load      = look2 && (!w_valid || (w_step && w_last));
+    assign move      = !look2 || load;
+    // words of a probe wait until all spikes before them are told
+    assign word_next = r_valid && r_kind != 0 && !look1 && !look2 && !w_valid;
+    assign r_take    = r_kind == 0 ? move : word_next && out_ready;
+    assign w_base    = pointer[TB-1:0];
+    assign told      = !w_host || out_ready;
+    assign w_step    = w_valid && told;
     always_ff @(posedge clk)
         if (rst) begin
-            look    <= 0;
-            w_valid <= 0;
+            {look1, look2} <= '0;
+            w_valid        <= 0;
         end else begin
-            if (look != 2) look <= r_valid && r_kind == 0 ? look + 1'b1 : '0;
-            else if (load) look <= 0;
+            if (move) {look1, look2} <= {r_valid && r_kind == 0, look1};
             if (load) w_valid <= 1;
             else if (w_step && w_last) w_valid <= 0;
         end
-    always_ff @(posedge clk)
+    always_ff @(posedge clk) begin
+        if (move) begin
+            {negative1, core1, index1} <= {r_negative, r_core, r_index};
+            {negative2, core2, index2} <= {negative1, core1, index1};
+        end
         if (load) begin
             w_row      <= w_base;
             w_left     <= pointer[TB+:12];
             w_last     <= pointer[TB+1+:11] == 0;
             w_host     <= pointer[TB+12];
-            w_negative <= r_negative;
-            w_core     <= r_core;
-            w_index    <= r_index;
+            w_negative <= negative2;
+            w_core     <= core2;
+            w_index    <= index2;
         end else if (w_step) begin
             w_row  <= w_row + 1'b1;
             w_left <= w_left - 1'b1;
             w_last <= w_left <= 2;
             w_host <= 0;
         end
+    end
     assign did_spike = load;
-    assign out_valid = (w_valid && w_host) || (r_valid && r_kind != 0 && !w_valid);
+    assign out_valid = (w_valid && w_host) || word_next;
     assign out_word  = w_valid ? {4'h8, w_negative, 7'd0, w_core, w_index}
                        : r_kind == 1 ? {4'hA, 2'd0, r_core, 6'd0, r_index} : r_data;
 
@@ -222,7 +236,7 @@ module nmc_router #(
         in_flight = 0;
         for (int k = 0; k < DELAYS; k++) if (filled[k] != 0) in_flight = 1;
     end
-    assign busy = r_valid || w_valid || e1 || e2 || deliver || d_run || d1 || d2 || in_valid != 0;
+    assign busy = r_valid || look1 || look2 || w_valid || e1 || e2 || deliver || d_run || d1 || d2 || in_valid != 0;
 
     // ------------------------------------------------------------------ readback (all rows have one word)
     always_ff @(posedge clk)

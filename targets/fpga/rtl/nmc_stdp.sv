@@ -19,7 +19,7 @@ module nmc_stdp #(
     // ticks
     input  logic [LANES-1:0]    up7,
     input  logic                clear7, go_clear,
-    output logic [LANES*16-1:0] seen5, seen9,
+    output logic [LANES*16-1:0] seen5, seen10,
     output logic                next_learns, learning, clearing,
     // memories
     input  logic                bus_re,
@@ -92,12 +92,13 @@ module nmc_stdp #(
     assign weight_waddr = write5 ? row5 : bus_row[RB-1:0];
     assign weight_wdata = write5 ? weights5 : bus_wdata;
 
-    // ---- time of the last spike of each neuron, ticks: stage 2 to 9
-    logic [LANES*16-1:0] seen3, seen4, seen5t, seen6, seen7, seen8;
+    // ---- time of the last spike of each neuron, ticks: stage 2 to 10
+    logic [LANES*16-1:0] seen3, seen4, seen5t, seen6, seen7, seen8, seen9;
     always_ff @(posedge clk) begin
         {seen3, seen4, seen5t, seen6, seen7} <= {seen, seen3, seen4, seen5t, seen6};
         for (int n = 0; n < LANES; n++)
             seen8[n*16+:16] <= clear7 ? 16'd0 : up7[n] ? now : seen7[n*16+:16];
-        seen9 <= seen8;
+        seen9  <= seen8;
+        seen10 <= seen9;
     end
 endmodule
