@@ -15,6 +15,8 @@ from nmc.targets.fpga.shape import Memory, Shape, bits_for
 
 #: Read in the same clock: never in block RAMs.
 TABLES = ("classes", "geometry")
+#: Tables of that many rows are registers (rtl/nmc_table.sv).
+_REGISTERS = 2
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ def _places(shape: Shape) -> list[tuple[str, int, int, int]]:
     """Memories as the RTL has them: name, rows, bits of a row, how many. The pointers of all cores are one."""
     found = []
     for name, memory in shape.memories.items():
+        if name in TABLES and memory.rows <= _REGISTERS:
+            continue
         rows, copies = _rows(shape, memory), 1 if memory.shared or name == "pointers" else shape.cores
         found.append((name, rows, memory.width, copies))
     return found
@@ -79,7 +83,7 @@ def _queues(shape: Shape) -> tuple[tuple[int, int], ...]:
 # ---------------------------------------------------------------------------------------------------- ECP5
 def block_rams(shape: Shape) -> dict[str, int]:
     """EBRs of each memory of a shape, all cores together; 0 for those in LUTs."""
-    return {
+    return dict.fromkeys(shape.memories, 0) | {
         name: copies * EBR.best(rows, width)[1] if name not in TABLES and in_block(rows, width) else 0
         for name, rows, width, copies in _places(shape)
     }
@@ -115,13 +119,16 @@ def spram(depth: int, width: int) -> int:
 
 
 # ---------------------------------------------------------------------------------------------------- multipliers
-#: Widest operand, and fewest bits of a product for which Yosys takes a multiplier (mul2dsp: DSP_Y_MINWIDTH).
-_MULTIPLIER = {"ecp5": (18, 9), "ice40": (16, 11)}
+#: Fewest bits of a product for which Yosys takes a multiplier (mul2dsp: DSP_Y_MINWIDTH).
+_LEAST = {"ecp5": 9, "ice40": 11}
 
 
 def multipliers_of(shape: Shape, family: str = "ecp5") -> int:
-    """Multipliers: one a lane for payloads, one where membranes leak, one more for currents; two beyond a width."""
-    wide, least = _MULTIPLIER[family]
-    leaks = (2 if shape.cuba else 1) * (2 if shape.vb > wide else 1) if shape.leak == "multiply" else 0
-    payload = shape.weight_bits + shape.payload_bits >= least
+    """Multipliers: of a lane for payloads, for the leak of membranes, and for that of currents.
+
+    A leak multiplies up to 18 bits at once, which an iCE40 with its 16 bits does in two (rtl/nmc_leak.sv).
+    """
+    low = 2 if family == "ice40" and shape.vb > 16 else 1
+    leaks = (2 if shape.cuba else 1) * (low + (shape.vb > 18)) if shape.leak == "multiply" else 0
+    payload = shape.weight_bits + shape.payload_bits >= _LEAST[family]
     return shape.cores * shape.lanes * (leaks + int(payload))

@@ -26,9 +26,8 @@ def test_memories_are_those_of_yosys(fields: dict[str, Any], blocks: int, small:
 
 
 def test_the_best_form_is_taken() -> None:
-    assert [EBR.best(*item)[1] for item in ((16384, 32), (16384, 6), (64, 104), (1024, 18), (1025, 18), (2048, 10))] == [
-        32, 6, 3, 1, 2, 2,
-    ]  # fmt: skip
+    sizes = ((16384, 32), (16384, 6), (64, 104), (1024, 18), (1025, 18), (2048, 10))
+    assert [EBR.best(*item)[1] for item in sizes] == [32, 6, 3, 1, 2, 2]
     found = block_rams(Shape(vb=18, cores=2))
     assert found["weights"] == 64 and found["pointers"] == 1 and found["classes"] == 0
 
