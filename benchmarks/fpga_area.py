@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nmc.targets.fpga.area import luts, parts
+from nmc.targets.fpga.area import coefficients, luts, parts
 from nmc.targets.fpga.devices import Family, Needs, device, needs
 from nmc.targets.fpga.shape import Shape
 from nmc.targets.fpga.sim.build import cache_folder
@@ -106,6 +106,8 @@ ALONE = 0.69
 def fit(family: str, found: dict[str, Needs]) -> dict[str, float]:
     """Least squares of relative errors with no negative LUTs."""
     used = [name for name in found if SHAPES[name][0] == family and not name.startswith("new")]
+    if not used:
+        return dict(coefficients()[family])
     rows = [parts(Shape(**SHAPES[name][1]), family) for name in used]
     kept = [part for part in rows[0] if any(row[part] for row in rows)]
     want = np.array([found[name].luts for name in used], float)
@@ -163,8 +165,6 @@ def main() -> None:
             text += f"\n[{family}]\n{values}"
         path = Path(__file__).resolve().parent.parent / "targets" / "fpga" / "area.toml"
         path.write_text(text, encoding="utf-8")
-        from nmc.targets.fpga.area import coefficients
-
         coefficients.cache_clear()
     print("\n".join(table_of(found)))
     sys.exit(any("beyond" in line for line in table_of(found)))

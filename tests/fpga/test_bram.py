@@ -4,25 +4,38 @@ from typing import Any
 
 import pytest
 
-from nmc.targets.fpga.area import luts
-from nmc.targets.fpga.bram import EBR, LUTRAM, block_rams, ebr_ice40, in_block, spram, total_ebr, total_lutram
+from nmc.targets.fpga.bram import (
+    EBR,
+    LUTRAM,
+    block_rams,
+    ebr_ice40,
+    in_block,
+    multipliers_of,
+    spram,
+    total_ebr,
+    total_lutram,
+)
 from nmc.targets.fpga.shape import Shape
 
-#: Of shapes with vb = 18: DP16KD and TRELLIS_DPR16X4 of `yosys synth_ecp5 -nowidelut` 0.70, and 1.04 times (LUT4 +
-#: 2 CCU2C + 8 DPR16X4), which is TRELLIS_COMB of nextpnr-ecp5 within 1 %.
+#: Of a plain shape: DP16KD, TRELLIS_DPR16X4 and MULT18X18D of `yosys synth_ecp5 -nowidelut` 0.70.
+PLAIN: dict[str, Any] = {
+    "vb": 18, "counter": 1, "classes": 2, "geometries": 2, "sparse": False, "conv": False, "stbif": False,
+    "late": False, "windows": False, "probes": False,
+}  # fmt: skip
 MEASURED: tuple[tuple[dict[str, Any], int, int, int], ...] = (
-    ({}, 45, 74, 4824),
-    ({"lanes": 8}, 39, 195, 7736),
-    ({"lanes": 2, "cores": 2, "axons": 128}, 55, 138, 5942),
-    ({"lanes": 1}, 69, 75, 3531),
-)
+    ({}, 39, 11, 8),
+    ({"lanes": 1}, 37, 22, 2), ({"lanes": 8}, 36, 87, 16), ({"cores": 4, "lanes": 2, "axons": 128}, 80, 60, 16),
+    ({"vb": 30, "lanes": 2}, 38, 15, 6), ({"vb": 24, "probes": True}, 39, 35, 12),
+    ({"sparse": True, "conv": True, "geometries": 8}, 45, 24, 8),
+)  # fmt: skip
 
 
-@pytest.mark.parametrize(("fields", "blocks", "small", "cells"), MEASURED)
-def test_memories_are_those_of_yosys(fields: dict[str, Any], blocks: int, small: int, cells: int) -> None:
-    shape = Shape(vb=18, **fields)
-    assert (total_ebr(shape), total_lutram(shape)) == (blocks, small)
-    assert abs(luts(shape) - cells) < 0.1 * cells
+@pytest.mark.parametrize(("fields", "blocks", "small", "multipliers"), MEASURED)
+def test_memories_and_multipliers_are_those_of_yosys(
+    fields: dict[str, Any], blocks: int, small: int, multipliers: int
+) -> None:
+    shape = Shape(**{**PLAIN, **fields})
+    assert (total_ebr(shape), total_lutram(shape), multipliers_of(shape)) == (blocks, small, multipliers)
 
 
 def test_the_best_form_is_taken() -> None:
