@@ -24,8 +24,8 @@ from nmc.targets.fpga.words import Op, Register, Words, Writer, word
 NEURONS, ACTIVITY, TICKS = 256, 0.05, 400
 #: What an integrate-and-fire core needs: no probes, no convolutions, no group-sparse rows, no signed spikes.
 _PLAIN = {
-    "lanes": 4, "neurons": NEURONS, "axons": NEURONS, "vb": 18, "geometries": 2, "sparse": False, "conv": False,
-    "stbif": False, "probes": False,
+    "lanes": 4, "neurons": NEURONS, "axons": NEURONS, "vb": 18, "counter": 1, "classes": 2, "geometries": 2,
+    "sparse": False, "conv": False, "stbif": False, "late": False, "windows": False, "probes": False,
 }  # fmt: skip
 SHAPES = {
     "nmc, 1 core x 4 lanes, 256 x 256 x 8 bits": Shape(**_PLAIN),

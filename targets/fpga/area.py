@@ -27,13 +27,16 @@ def parts(shape: Shape, family: str = "ecp5") -> dict[str, float]:
     """How much of each part a shape has.
 
     ``chip``: machine, router and shell. ``cores``, ``lanes``, ``bits`` (of membranes): logic of all of them. ``words``:
-    of rows, which are read back through a multiplexer. ``counters``, ``currents``, ``probes``, ``shifts``, ``own``:
-    bits of these features. ``walks``: bits of what conv and sparse rows count. ``payloads``: bits of products without
-    a multiplier. ``wheel``: bits of its fill levels. ``memory``: RAMs of 16x4 bits (ECP5), bits of tables (iCE40).
+    of rows, which are read back through a multiplexer. ``counters``, ``currents``, ``probes``, ``shifts``, ``own``,
+    ``late``, ``windows``: bits of these features. ``walks``: bits of what conv and sparse rows count. ``payloads``:
+    bits of products without a multiplier. ``registers``: bits of tables of two rows. ``wheel``: bits of its fill
+    levels. ``memory``: RAMs of 16x4 bits (ECP5), bits of larger tables (iCE40).
     """
     cores, lanes = shape.cores, shape.cores * shape.lanes
     group, row = bits_for(shape.groups), bits_for(shape.weight_rows)
-    tables = sum(shape.memories[name].rows * shape.memories[name].width for name in TABLES)
+    tables = [shape.memories[name] for name in TABLES]
+    small = sum(item.rows * item.width for item in tables if item.rows <= 2)
+    large = sum(item.rows * item.width for item in tables if item.rows > 2)
     core_words = sum(item.words for name, item in shape.memories.items() if not item.shared)
     return {
         "chip": 1, "cores": cores, "lanes": lanes, "bits": lanes * shape.vb, "words": cores * core_words,
@@ -42,8 +45,9 @@ def parts(shape: Shape, family: str = "ecp5") -> dict[str, float]:
         "own": lanes * (shape.bias_bits + shape.theta_bits),
         "walks": cores * ((group + row) * shape.conv + group * shape.sparse),
         "payloads": lanes * shape.weight_bits * (shape.payload_bits == 2),
+        "late": lanes * shape.vb * shape.late, "windows": cores * shape.windows, "registers": cores * small,
         "wheel": (shape.delays > 1) * shape.delays * bits_for(shape.queue),
-        "memory": total_lutram(shape) if family == "ecp5" else cores * tables,
+        "memory": total_lutram(shape) if family == "ecp5" else cores * large,
     }  # fmt: skip
 
 

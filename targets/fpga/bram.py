@@ -1,54 +1,92 @@
-"""What a shape takes of memories and multipliers, in closed form and without a tool.
+"""What a shape takes of memories and multipliers: what Yosys will choose, in closed form and without running it.
 
-Block RAM (facts/fpga.md 2.4): an EBR (DP16KD) is 16384x1, 8192x2, 4096x4, 2048x9 or 1024x18, and 512x36 with a port to
-read and one to write; a memory takes the least ``ceil(depth / d) * ceil(width / w)`` of these. Yosys puts a memory into
-LUTs (TRELLIS_DPR16X4) where their cost, 4 each, is below 128 an EBR (lattice/brams_16kd.txt, lutrams_trellis.txt).
-An iCE40 has block RAMs of 4 kbit and large ones of 256 kbit with one port, and no RAM in LUTs.
-`benchmarks/fpga_area.py` holds the counts to those of Yosys, shape by shape.
+Yosys (passes/memory/memory_libmap.cc) takes, of all forms that a kind of RAM can have, the one of the least cost:
+``each * count + (banks - 1) * width / 2 + banks / 2``, where ``banks = ceil(depth / rows)`` and
+``count = ceil(banks * width / unit)``, the width rounded up to whole bytes; then the cheapest kind. Costs and forms are
+those of its files lattice/brams_16kd.txt, lattice/lutrams_trellis.txt, ice40/brams.txt and ice40/spram.txt.
+`benchmarks/fpga_area.py` and tests/fpga/test_synth_tools.py hold the counts to those of Yosys.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from nmc.targets.fpga.shape import Memory, Shape, bits_for
 
-#: Depth and width an EBR can have.
-EBR = ((16384, 1), (8192, 2), (4096, 4), (2048, 9), (1024, 18), (512, 36))
-#: Costs in Yosys' tables.
-EBR_COST, LUTRAM_COST = 128, 4
-#: Read in the same clock, so always in LUTs.
+#: Read in the same clock: never in block RAMs.
 TABLES = ("classes", "geometry")
+#: Tables of that many rows are registers (rtl/nmc_table.sv).
+_REGISTERS = 2
 
 
-def ebr(depth: int, width: int) -> int:
-    """EBRs of one memory, if it is put into EBRs."""
-    return min(-(-depth // rows) * -(-width // bits) for rows, bits in EBR)
+@dataclass(frozen=True)
+class Ram:
+    """A kind of RAM: cost of one, its forms (rows, bits of a row, bits of a byte)."""
+
+    each: int
+    forms: tuple[tuple[int, int, int], ...]
+
+    def best(self, depth: int, width: int) -> tuple[float, int]:
+        """Cost and number of what a memory takes of this kind."""
+        found = []
+        for rows, unit, byte in self.forms:
+            banks = -(-depth // rows)
+            count = -(-banks * (-(-width // byte) * byte) // unit)
+            more = ((banks - 1) * width + banks) / 2 if banks > 1 else 0.0
+            found.append((self.each * count + more, count))
+        return min(found, key=lambda item: item[0])
 
 
-def lutram(depth: int, width: int) -> int:
-    """16x4 LUT memories of one memory, if it is put into LUTs."""
-    return -(-depth // 16) * -(-width // 4)
+#: DP16KD, 512x36 with one port to read and one to write; TRELLIS_DPR16X4.
+EBR = Ram(
+    128, ((16384, 1, 1), (8192, 2, 2), (4096, 4, 4), (2048, 9, 9), (1024, 18, 9), (512, 36, 9))
+)  # fmt: skip
+LUTRAM = Ram(4, ((16, 4, 4),))
+#: SB_RAM40_4K, SB_SPRAM256KA.
+EBR_ICE40 = Ram(64, ((2048, 2, 2), (1024, 4, 4), (512, 8, 8), (256, 16, 1)))
+SPRAM = Ram(2048, ((16384, 16, 4),))
 
 
 def in_block(depth: int, width: int) -> bool:
-    """Whether Yosys chooses EBRs."""
-    return LUTRAM_COST * lutram(depth, width) >= EBR_COST * ebr(depth, width)
+    """Whether a memory of an ECP5 is put into block RAMs instead of LUTs."""
+    return EBR.best(depth, width)[0] <= LUTRAM.best(depth, width)[0]
 
 
-def _depth(shape: Shape, memory: Memory) -> int:
-    """Rows as the RTL has them: the pointers of all cores are one memory."""
-    if memory.name == "pointers":
-        return int(shape.cores << bits_for(shape.neurons))
-    return memory.rows
+def ebr_ice40(depth: int, width: int) -> int:
+    """Block RAMs of one memory of an iCE40; 0 for one that is cheaper in flip-flops (cost 1 a bit)."""
+    cost, count = EBR_ICE40.best(depth, width)
+    return count if cost < depth * width else 0
 
 
+def _places(shape: Shape) -> list[tuple[str, int, int, int]]:
+    """Memories as the RTL has them: name, rows, bits of a row, how many. The pointers of all cores are one."""
+    found = []
+    for name, memory in shape.memories.items():
+        if name in TABLES and memory.rows <= _REGISTERS:
+            continue
+        rows, copies = _rows(shape, memory), 1 if memory.shared or name == "pointers" else shape.cores
+        found.append((name, rows, memory.width, copies))
+    return found
+
+
+def _rows(shape: Shape, memory: Memory) -> int:
+    return int(shape.cores << bits_for(shape.neurons)) if memory.name == "pointers" else memory.rows
+
+
+def _queues(shape: Shape) -> tuple[tuple[int, int], ...]:
+    """Rows and bits of the queues of a core: events, groups that fired."""
+    shown = shape.lanes * shape.vb if shape.probes else 1
+    fired = bits_for(shape.groups) + 2 * shape.lanes + 1 + shown
+    return (shape.fifo, bits_for(shape.axons) + shape.payload_bits), (16, fired)
+
+
+# ---------------------------------------------------------------------------------------------------- ECP5
 def block_rams(shape: Shape) -> dict[str, int]:
     """EBRs of each memory of a shape, all cores together; 0 for those in LUTs."""
-    found = {}
-    for name, memory in shape.memories.items():
-        depth, copies = _depth(shape, memory), 1 if memory.shared or name == "pointers" else shape.cores
-        block = name not in TABLES and in_block(depth, memory.width)
-        found[name] = copies * ebr(depth, memory.width) if block else 0
-    return found
+    return dict.fromkeys(shape.memories, 0) | {
+        name: copies * EBR.best(rows, width)[1] if name not in TABLES and in_block(rows, width) else 0
+        for name, rows, width, copies in _places(shape)
+    }
 
 
 def total_ebr(shape: Shape) -> int:
@@ -57,54 +95,40 @@ def total_ebr(shape: Shape) -> int:
 
 
 def total_lutram(shape: Shape) -> int:
-    """16x4 LUT memories of a shape: shallow memories, tables, queues of events and of groups that fired."""
-    core = lutram(shape.fifo, bits_for(shape.axons) + shape.payload_bits)
-    shown = shape.lanes * shape.vb if shape.probes else 1
-    core += lutram(16, bits_for(shape.groups) + 2 * shape.lanes + 1 + shown)
-    total = core * shape.cores
-    for name, memory in shape.memories.items():
-        depth, copies = _depth(shape, memory), 1 if memory.shared or name == "pointers" else shape.cores
-        if name in TABLES or not in_block(depth, memory.width):
-            total += copies * lutram(depth, memory.width)
+    """16x4 LUT memories of a shape: shallow memories, tables, queues."""
+    total = shape.cores * sum(LUTRAM.best(*queue)[1] for queue in _queues(shape))
+    for name, rows, width, copies in _places(shape):
+        if name in TABLES or not in_block(rows, width):
+            total += copies * LUTRAM.best(rows, width)[1]
     return total
 
 
-# ---------------------------------------------------------------------------------------------------- multipliers
-def multipliers_of(shape: Shape, family: str = "ecp5") -> int:
-    """Multipliers: one a lane for payloads, one where membranes leak, one more for currents; two beyond a width."""
-    wide = 18 if family == "ecp5" else 16
-    leaks = (2 if shape.cuba else 1) * (2 if shape.vb > wide else 1) if shape.leak == "multiply" else 0
-    return shape.cores * shape.lanes * (leaks + (1 if shape.payload_bits > 2 else 0))
-
-
 # ---------------------------------------------------------------------------------------------------- iCE40
-#: Depth and width a block RAM of 4 kbit can have, rows and bits of a large one.
-EBR_ICE40 = ((256, 16), (512, 8), (1024, 4), (2048, 2))
-SPRAM = (16384, 16)
-#: Bits up to which Yosys takes flip-flops instead of a block RAM (techlibs/ice40/brams.txt: a block RAM costs 64).
-FEW_BITS = 64
-
-
-def ebr_ice40(depth: int, width: int) -> int:
-    """Block RAMs of 4 kbit of one memory; 0 for one that is put into flip-flops."""
-    if depth * width <= FEW_BITS:
-        return 0
-    return min(-(-depth // rows) * -(-width // bits) for rows, bits in EBR_ICE40)
+def total_ice40(shape: Shape, *, large_weights: bool = False) -> int:
+    """Block RAMs of a shape with the serial shell (256 words of a frame, 16 of answers)."""
+    total = shape.cores * sum(ebr_ice40(*queue) for queue in _queues(shape))
+    for name, rows, width, copies in _places(shape):
+        if name not in TABLES and not (large_weights and name == "weights"):
+            total += copies * ebr_ice40(rows, width)
+    return total + ebr_ice40(256, 32) + ebr_ice40(16, 32)
 
 
 def spram(depth: int, width: int) -> int:
-    """Large RAMs of one memory."""
-    return -(-depth // SPRAM[0]) * -(-width // SPRAM[1])
+    """Large RAMs of one memory of an iCE40."""
+    return SPRAM.best(depth, width)[1]
 
 
-def total_ice40(shape: Shape, *, large_weights: bool = False) -> int:
-    """Block RAMs of a shape with the serial shell (two for its frames, two for its answers)."""
-    fires = bits_for(shape.groups) + 2 * shape.lanes + 1 + (shape.lanes * shape.vb if shape.probes else 1)
-    total = shape.cores * (
-        ebr_ice40(shape.fifo, bits_for(shape.axons) + shape.payload_bits) + ebr_ice40(16, fires)
-    )
-    for name, memory in shape.memories.items():
-        depth, copies = _depth(shape, memory), 1 if memory.shared or name == "pointers" else shape.cores
-        if name not in TABLES and not (large_weights and name == "weights"):
-            total += copies * ebr_ice40(depth, memory.width)
-    return total + ebr_ice40(256, 32) + ebr_ice40(16, 32)
+# ---------------------------------------------------------------------------------------------------- multipliers
+#: Fewest bits of a product for which Yosys takes a multiplier (mul2dsp: DSP_Y_MINWIDTH).
+_LEAST = {"ecp5": 9, "ice40": 11}
+
+
+def multipliers_of(shape: Shape, family: str = "ecp5") -> int:
+    """Multipliers: of a lane for payloads, for the leak of membranes, and for that of currents.
+
+    A leak multiplies up to 18 bits at once, which an iCE40 with its 16 bits does in two (rtl/nmc_leak.sv).
+    """
+    low = 2 if family == "ice40" and shape.vb > 16 else 1
+    leaks = (2 if shape.cuba else 1) * (low + (shape.vb > 18)) if shape.leak == "multiply" else 0
+    payload = shape.weight_bits + shape.payload_bits >= _LEAST[family]
+    return shape.cores * shape.lanes * (leaks + int(payload))

@@ -29,7 +29,7 @@ def test_every_memory_is_counted_for_every_core() -> None:
     # facts/fpga.md 2.4: 256 x 256 weights of 8 bits in 4 lanes take 32
     assert block_rams(four)["weights"] == 4 * block_rams(one)["weights"] == 128
     assert luts(four) > luts(one) and multipliers_of(four) == 4 * multipliers_of(one) > 0
-    assert multipliers_of(Shape(leak="none")) == 0
+    assert multipliers_of(Shape(leak="none", weights="int4")) == 0  # products of 6 bits are LUTs
     assert multipliers_of(Shape(leak="none", payload_bits=8)) == 4  # what Yosys takes for 1 core x 4 lanes
     assert sample_time(one, 10, 1000, 5) > sample_time(four, 10, 1000, 5)
     assert sample_time(one, 0, 0, 0, cycles=90e6) == pytest.approx(1.0)

@@ -10,7 +10,7 @@ from nmc.targets.fpga.shape import Shape
 
 SMALL = Shape(
     lanes=2, neurons=64, axons=64, vb=14, classes=2, geometries=2, queue=256, targets=256, probes=False,
-    sparse=False, conv=False, stbif=False,
+    sparse=False, conv=False, stbif=False, late=False, windows=False, counter=1,
 )  # fmt: skip
 
 
