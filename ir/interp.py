@@ -274,7 +274,7 @@ class _Network:
         """What enters through the exact inputs in a frame, computed once."""
         found = {}
         for op in self._module.of_type(snn.Input):
-            if op.rests:
+            if op.rests and op.source:
                 data = _batch(op.source, op.shape, self._inputs, 2 if op.stream else 1)
                 found[op.out] = op.difference(data, frame) if op.stream else op.integers(data)
         return found

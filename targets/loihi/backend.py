@@ -161,9 +161,9 @@ def _encoded(entry: InputMap, data: Mapping[str, Array], size: int, steps: int, 
     if entry.encoder == "poisson":
         process, silent = process_of(entry), np.zeros((size, *entry.shape), np.uint8)
         return np.stack([process.encode(silent, first, t) for t in range(steps)], axis=1)
-    if entry.source not in data:
+    if entry.source and entry.source not in data:
         raise fail("E0401", f"no data for input {entry.source}; there is {', '.join(data) or 'nothing'}")
-    item = np.asarray(data[entry.source])
+    item = np.asarray(data[entry.source]) if entry.source else np.zeros((size, *entry.shape))
     if entry.encoder == "rate":
         rate = item.astype(np.float64) * entry.gain
         return np.stack([rate_spikes(rate, entry.seed, first, t) for t in range(steps)], axis=1)

@@ -57,7 +57,7 @@ def packets(op: Input | Poisson, data: Mapping[str, Array], size: int, steps: in
     NmcError
         E0401 for data that are missing or of another shape.
     """
-    if isinstance(op, Poisson):
+    if isinstance(op, Poisson) or not op.source:
         silent = np.zeros((size, *op.shape), np.uint8)
         return np.stack([op.encode(silent, first, t) for t in range(steps)], axis=1)
     if op.source not in data:
