@@ -9,6 +9,8 @@ the same float ONNX file, with the same calibration images, and classifies the s
 - nmc exact: the integer network (8-bit weights, L levels of activation) as signed spikes, inputs and biases spread
   over L steps. The answer is read after T steps, settled or not; ``settled`` is the accuracy of the integer network
   itself, which the spiking network reaches and keeps, and ``its s`` the CPU seconds that computing it directly takes.
+- nmc graded: the same integer network, each population sending the change of its count as one event with a payload
+  (one wave: chips whose spikes carry numbers).
 - nmc rate: the rate conversion (``ann-to-snn``), real thresholds and weights, calibrated for rates of L steps. It
   refuses max pooling.
 - The others are SpikingJelly's recipes, in float32.
@@ -107,13 +109,14 @@ NETWORKS = {"mnist_mlp": 2000, "mnist_cnn": 500, "mnist_cnn_max": 500, "mnist_re
 """Networks and how many test images each classifies by default."""
 STEPS = (4, 8, 16, 32)
 LEVELS = (4, 8, 16)
+KINDS = ("exact", "graded", "rate")
 NEAR = 0.005
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 QUANTIZE = (
     "@fold, sum-pool, join-adds, max-pool, calibrate{{data={data}, limit={limit}, levels={levels}}},"
     " quantize{{data={data}, limit={limit}, levels={levels}}}"
 )
-SPIKES = "spike-code{code=stbif, schedule=spread}"
+SPIKES = {"exact": "spike-code{code=stbif, schedule=spread}", "graded": "spike-code{code=graded}"}
 RATE = "@fold, calibrate{{data={data}, limit={limit}, levels={levels}}}, ann-to-snn"
 
 
@@ -163,7 +166,7 @@ def nmc_accuracy(
     steps: Sequence[int],
     levels: int,
     *,
-    exact: bool = True,
+    kind: str = "exact",
 ) -> dict[str, Any]:
     """Convert a network with nmc and read it out after each number of steps.
 
@@ -179,8 +182,8 @@ def nmc_accuracy(
         Where to read out.
     levels : int
         Levels of activation; for the rate conversion, steps that calibration has in view.
-    exact : bool
-        The exact conversion instead of the rate conversion.
+    kind : {"exact", "graded", "rate"}
+        Which conversion.
 
     Returns
     -------
@@ -190,20 +193,20 @@ def nmc_accuracy(
     """
     x, y = data
     begin = time.process_time()
-    integers, network = converted(model, calib, levels, exact=exact)
+    integers, network = converted(model, calib, levels, kind)
     figures: dict[str, Any] = {"conversion_seconds": time.process_time() - begin}
-    if exact:
+    if kind != "rate":
         begin = time.process_time()
         figures["settled"] = accuracy(spiking_logits(integers, x, 1), y)
         figures["settled_seconds"] = time.process_time() - begin
     return {**figures, **read_out(network, x, y, steps)}
 
 
-def converted(model: Path, calib: tuple[Path, int], levels: int, *, exact: bool) -> tuple[Module, Module]:
+def converted(model: Path, calib: tuple[Path, int], levels: int, kind: str) -> tuple[Module, Module]:
     """Return the integer network and its spiking one; the rate conversion has the second only, given twice."""
-    text = QUANTIZE if exact else RATE
+    text = RATE if kind == "rate" else QUANTIZE
     made = opt(load(model), text.format(data=json.dumps(str(calib[0])), limit=calib[1], levels=levels))
-    return made, opt(made, SPIKES) if exact else made
+    return made, opt(made, SPIKES[kind]) if kind in SPIKES else made
 
 
 def read_out(network: Module, x: Array, y: Array, steps: Sequence[int]) -> dict[str, dict[int, float]]:
@@ -230,12 +233,12 @@ def ours(options: argparse.Namespace) -> dict[str, Any]:
         "refused": {},
     }
     calib = (options.calib, options.calib_count)
-    for exact, levels in itertools.product((True, False), options.levels):
-        name = f"nmc {'exact' if exact else 'rate'} L={levels}"
+    for kind, levels in itertools.product(KINDS, options.levels):
+        name = f"nmc {kind} L={levels}"
         try:
             if not report["methods"]:
-                converted(model, calib, levels, exact=exact)  # imports what is imported late
-            figures = nmc_accuracy(model, (x, y), calib, options.steps, levels, exact=exact)
+                converted(model, calib, levels, kind)  # imports what is imported late
+            figures = nmc_accuracy(model, (x, y), calib, options.steps, levels, kind=kind)
             report["methods"][name] = figures
         except NmcError as error:
             report["refused"][name] = "; ".join(f"{d.code} {d.message}" for d in error.diagnostics)

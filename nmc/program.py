@@ -290,6 +290,52 @@ class Program:
         )
         return Run(result, backend_of(self.target).event_summary(events, 1 if x is None else len(x)))
 
+    def run_frames(
+        self,
+        x: Array,
+        *,
+        raw: bool = False,
+        steps: int | None = None,
+        engine: str = "functional",
+        batch: int = 128,
+        progress: Progress | None = None,
+    ) -> Run:
+        """Run streams of frames: the chip keeps its state, and only what changes from frame to frame is sent.
+
+        Parameters
+        ----------
+        x : (N, F, ...) array
+            Streams of frames; uint8 is divided by 255 unless `raw`.
+        steps : int or None
+            Time steps a frame; what it was compiled for by default.
+        engine, batch, progress
+            As `run`.
+
+        Returns
+        -------
+        Run
+            Outputs (N, F, ...), those of a run that starts anew with each frame; the summary's means are of streams.
+
+        Raises
+        ------
+        NmcError
+            E0401 for data of another shape, E0654 for a program that cannot take differences.
+        """
+        from nmc.runtime.frames import check_frames, ends
+
+        check_frames(self.module, self.target)
+        runner, each = self.runner(engine), self.steps if steps is None else steps
+        if x.ndim < 3 or not x.shape[1] or each < 1:
+            raise fail(
+                "E0401", f"frames are (N, F, ...), not an array of shape {x.shape} for {each} steps each"
+            )
+        ((name, item),) = self._data(runner, x.reshape(-1, *x.shape[2:]), raw).items()
+        data = {name: item.reshape(*x.shape[:2], *item.shape[1:])}
+        result, events = runner.run(data, x.shape[1] * each, batch=batch, progress=progress, trace=True)
+        outputs = {key: ends(trace, each) for key, trace in result.traces.items()}
+        summary = backend_of(self.target).event_summary(events, len(x))
+        return Run(replace(result, outputs=outputs, traces={}), summary)
+
     def _until_rest(self, runner: Any, data: Mapping[str, Array], first: int, how: dict[str, Any]) -> Run:
         """Run groups of samples with the spikes of all populations recorded, and tell when each was at rest."""
         from nmc.runtime.quiescence import watch_of

@@ -129,6 +129,15 @@ class Input(InputOp, name="snn.input"):
         now = self.integers(frames[:, frame])
         return np.asarray(now - self.integers(frames[:, frame - 1])) if frame else now
 
+    def framed(self, frames: Array, steps: int) -> Array:
+        """What enters for frames (B, F, *shape) of `steps` steps each: differences, (B, F * steps, *shape) int64."""
+        sent = np.zeros((len(frames), frames.shape[1] * steps, *self.shape), np.int64)
+        for frame in range(frames.shape[1]):
+            numbers = self.difference(frames, frame)
+            for t in range(min(steps, self.active_until)):
+                sent[:, frame * steps + t] = self.schedule(numbers, t)
+        return sent
+
     def schedule(self, numbers: Array, t: int) -> Array:
         """What of whole numbers (B, *shape) enters in step `t`: (B, *shape) integers, uint8 for spikes."""
         kind = np.uint8 if self.encoder in _SPIKING else np.int64

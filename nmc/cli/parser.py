@@ -340,12 +340,16 @@ def _early(parser: Parser) -> None:
     _file(parser, "--calib", "for --early-exit auto: .npz with x, and y for labels instead of late answers")
     parser.add_argument(
         "--until-quiescent", action="store_true",
-        help="run until nothing is under way any more, where the target can tell",
+        help="tell after how many steps nothing was under way any more",
     )  # fmt: skip
 
 
 def _run(parser: Parser) -> None:
     _samples(parser, "--input", "samples: .npz with x (not for networks that draw their own)", required=False)
+    parser.add_argument(
+        "--frames", action="store_true",
+        help="x is (N, F, ...): streams of frames; state stays, and only differences enter (signed spikes)",
+    )  # fmt: skip
     _file(parser, "-o", "write logits, prediction and probes (.npz)")
     parser.add_argument(
         "--probe", metavar="POP.v", action="append", default=[], help="record a state or .spikes (repeatable)"

@@ -35,6 +35,8 @@ def run_verb(args: argparse.Namespace, console: Console) -> int:
     program = open_program(args.program)
     if args.o:
         writable(args.o)
+    if args.frames:
+        return _run_frames(program, args, console)
     x, y = None, None
     if args.input:
         raw = args.raw or program.takes_spikes()
@@ -75,6 +77,38 @@ def run_verb(args: argparse.Namespace, console: Console) -> int:
     if not args.o:
         facts["logits"] = logits
     console.summary(_run_text(facts), facts)
+    return 0
+
+
+def _run_frames(program: Program, args: argparse.Namespace, console: Console) -> int:
+    """Run streams of frames, of which only the differences enter.
+
+    Raises
+    ------
+    NmcError
+        E0004 for options that contradict it, and as `nmc.program.Program.run_frames`.
+    """
+    from nmc.ir.npz import write_npz
+    from nmc.passes.data import load_samples
+
+    if args.early_exit is not None or args.until_quiescent or args.probe or not args.input:
+        hint = "leave --early-exit, --until-quiescent and --probe away, and give --input"
+        raise fail("E0004", "--frames runs each frame of the data to its end", hint=hint)
+    x, y = load_samples(str(readable(args.input)), limit=args.limit or 0, raw=args.raw)
+    with Progress("running", quiet=console.quiet) as progress:
+        run = program.run_frames(x, raw=True, steps=args.steps, engine=args.engine, progress=progress)
+    predictions = run.logits.reshape(*x.shape[:2], -1).argmax(axis=2)
+    if args.o:
+        write_npz(args.o, {"logits": run.logits, "prediction": predictions})
+    facts: dict[str, Any] = {
+        "samples": len(x), "frames": x.shape[1], "steps": args.steps or program.steps, "predictions": predictions,
+        "accuracy": None if y is None else float((predictions == y[:, None]).mean()), "output": args.o, **run.summary,
+    }  # fmt: skip
+    if not args.o:
+        facts["logits"] = run.logits
+    head = f"{len(x):,} streams of {x.shape[1]:,} frames, {facts['steps']} steps each"
+    rows = [("written", args.o)] if args.o else []
+    console.summary(f"{head}\n{pairs([*_costs(facts), *rows])}", facts)
     return 0
 
 

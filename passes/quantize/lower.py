@@ -69,6 +69,8 @@ class Settings:
         The form of integers of the population, or readout, of a name.
     levels, input_levels : int
         Largest counts of relus without their own and of inputs.
+    fan_in : int
+        How many neurons a neuron may hear; 0 for any number.
     name : str
         Of the pass, for locations.
     """
@@ -77,6 +79,7 @@ class Settings:
     readout: Callable[[str], Form]
     levels: int
     input_levels: int
+    fan_in: int = 0
     name: str = "quantize"
 
 
@@ -196,7 +199,8 @@ class Lowering:
     def _relayed(self, term: Term, op: Op) -> Term:
         """A chain that no projection carries, behind a population of the means that it begins with, if it does."""
         source, high = term.source, self.reach[term.source.spikes.name][1]
-        mean = None if realisable(term) else relay.mean_of(term.chain, self.settings.form(op.out).w_max)
+        direct = realisable(term) and not self._too_wide(term)
+        mean = None if direct else relay.mean_of(term.chain, self.settings.form(op.out).w_max)
         rank = len(source.spikes.shape)
         whole = source.scale.shape in ((1,) * rank, (source.spikes.shape[0], *[1] * (rank - 1)))
         if mean is None or not whole or self.reach[source.spikes.name][0] < 0:
@@ -210,6 +214,12 @@ class Lowering:
         spikes, theta = self.means[key]
         self.reach[spikes.name] = (0, self._most(high))
         return relay.behind(mean, spikes, source.scale, theta, term.chain)
+
+    def _too_wide(self, term: Term) -> bool:
+        """Whether a dense layer would hear more neurons than the target lets one neuron hear."""
+        most = self.settings.fan_in
+        dense = any(isinstance(item, ann.Dense) for item in term.chain)
+        return bool(most) and dense and term.source.spikes.type.size > most
 
     def _most(self, high: int) -> int:
         """Levels of a population of means: those of what it averages, but of an input those of populations."""

@@ -40,13 +40,13 @@ class Quantize(Pass, name="quantize", takes="ann", gives="snn"):
     with its sign; scales are chosen per channel, or so that a population has one threshold (`uniform`); `theta_max`
     and `theta_digits` (significant bits) bound thresholds, `accumulator` the proved range of membranes,
     `readout_accumulator` that of read-outs where it is another (`unipolar`: for codes of plain spikes, whose counts
-    never fall). Where a chain that begins with an average is no single projection, a population of the rounded means
-    stands in between (the certificate lists them as `relays`). `layer_bits`
-    ("relu1:4,fc:6") sets the width of single layers by the name of their result; "auto:5" lowers those that cost least
-    until a weight has 5 bits on average, or `drop` percent of the samples would be answered otherwise (no layer may be
-    wider than 8 bits then). `narrow_inputs` halves `input_levels` where that brings the outputs clearly nearer to the
-    trained network's on the samples: accumulators bound the largest sum, so that fewer levels leave more bits to the
-    weights of wide layers. `bias_correction` moves biases by the
+    never fall). Where a chain that begins with an average is no single projection, or a neuron would hear more than
+    `fan_in` neurons through it, a population of the rounded means stands in between (the certificate lists them as
+    `relays`). `layer_bits` ("relu1:4,fc:6") sets the width of single layers by the name of their result; "auto:5"
+    lowers those that cost least until a weight has 5 bits on average, or `drop` percent of the samples would be
+    answered otherwise (no layer may be wider than 8 bits then). `narrow_inputs` halves `input_levels` where that brings
+    the outputs clearly nearer to the trained network's on the samples: accumulators bound the largest sum, so that
+    fewer levels leave more bits to the weights of wide layers. `bias_correction` moves biases by the
     mean error of a layer on the calibration data. The certificate in the module says what was done and lost.
 
         before: %2 = ann.relu(%1, @2.threshold) : f32<8x14x14>
@@ -66,6 +66,7 @@ class Quantize(Pass, name="quantize", takes="ann", gives="snn"):
     readout_accumulator: int = 0
     unipolar: bool = False
     narrow_inputs: bool = False
+    fan_in: int = 0
     layer_bits: str = ""
     drop: float = 100.0
     bias_correction: bool = True
@@ -105,7 +106,7 @@ class Quantize(Pass, name="quantize", takes="ann", gives="snn"):
         tape = Tape(module, inputs) if inputs and (corrects or module.of_type(ann.SumPool)) else None
         form = self._forms(module)
         work = Lowering(
-            Settings(form, self._readouts(form), self.levels, self.input_levels),
+            Settings(form, self._readouts(form), self.levels, self.input_levels, self.fan_in),
             taken={op.out for op in module.ops},
             corrector=tape.correction if tape and corrects else None,
             observe=tape.observe if tape else None,

@@ -55,6 +55,9 @@ def input_op(entry: InputMap) -> Input | Poisson:
 def numbers(op: Input | Poisson, data: Mapping[str, Array], size: int, steps: int, first: int) -> Array:
     """Payloads of an input for a batch of samples: integers (size, T, *shape), T <= `steps`; nothing comes after.
 
+    Data of one axis more, (size, F, *shape), are frames that share the steps: of each the difference to the one before
+    is sent.
+
     Raises
     ------
     NmcError
@@ -66,12 +69,15 @@ def numbers(op: Input | Poisson, data: Mapping[str, Array], size: int, steps: in
     if op.source not in data:
         raise fail("E0401", f"no data for input {op.source}; there is {', '.join(data) or 'nothing'}")
     item = np.asarray(data[op.source])
-    lead = 2 if op.in_time else 1
+    framed = op.rests and item.ndim == len(op.shape) + 2
+    lead = 2 if op.in_time or framed else 1
     if item.ndim < lead or item.shape[lead:] != op.shape:
         text = f"data for input {op.source} have shape {item.shape[lead:]} a sample, the network takes {op.shape}"
         raise fail("E0401", text)
     if op.in_time:
         return item[:, :steps].astype(np.uint8)
+    if framed:
+        return op.framed(item, steps // item.shape[1])
     last = max(1, min(steps, op.active_until)) if op.rests else steps
     if op.rests:
         whole = op.integers(item)

@@ -34,7 +34,7 @@ MODES = {
     dead-code,
     calibrate,         // thresholds from sample data
     quantize{uniform=true, theta_digits=8, accumulator=16, readout_accumulator=18, unipolar=true,
-             input_levels=16, narrow_inputs=true},
+             input_levels=16, narrow_inputs=true, fan_in=4092},
     spike-code{code=phased-if, schedule=count},
 """
     + _MAP,

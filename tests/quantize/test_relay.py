@@ -141,3 +141,15 @@ def test_thresholds_follow_the_data_without_bias_correction_too() -> None:
     name = next(op.out for op in plain.of_type(exact.Graded) if op.out.endswith(".sum"))
     theta = [int(np.max(made.producers[name].consts[0].array())) for made in (plain, seen)]
     assert 1 <= theta[1] < theta[0] == 36
+
+
+def test_means_stand_where_a_neuron_would_hear_too_many() -> None:
+    net = Trained(5, 2, 8, 8)
+    pooled = net.pool(ann.AvgPool, net.relu(net.conv(net.x, 3)), 4, 4)
+    module, data = net.module(net.dense(pooled, 5)), net.samples(16)
+    free, bound = quantised(module, data, samples=data), quantised(module, data, samples=data, fan_in=191)
+    wide, narrow = (max(op.weight.shape[1] for op in made.of_type(snn.Dense)) for made in (free, bound))
+    assert (wide, narrow) == (192, 12)
+    assert not free.attr("certificate").get("relays") and bound.attr("certificate")["relays"]
+    real, inputs = trained_logits(module, {"v0": data}), {"v0": data}
+    assert np.abs(integer_logits(bound, inputs) - real).max() < 0.2 * np.abs(real).max()
