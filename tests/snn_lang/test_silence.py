@@ -10,14 +10,11 @@ from nmc.runtime.verify import legal_part, random_samples, verify_program
 
 PROGRAM = """network lonely(dt = 1 ms, steps = 20, seed = 3)
 neuron cell = lif(tau = 10 ms, v_threshold = 1.0, reset = subtract)
-neuron pacemaker = lif(tau = 10 ms, v_threshold = 1.0, v_leak = 3.0, reset = subtract)
 input img[4] : rate(max = 500 Hz)
 pop a[4] : cell
 pop alone[3] : cell
-pop beating[2] : pacemaker
 img -> a : one_to_one(weight = 0.8)
 alone -> a[0:3] : one_to_one(weight = 0.5)
-beating -> a[0:2] : one_to_one(weight = 0.5)
 output a : count
 """
 
