@@ -92,6 +92,8 @@ def test_many_random_networks_do_the_same_on_every_engine(engines: tuple[str, ..
 def test_random_networks_reach_all_models_and_row_formats() -> None:
     models: set[str] = set()
     formats: set[str] = set()
+    resets: set[str] = set()
+    delays: set[int] = set()
     for seed in range(24):
         legal = legalised(exact_net(seed, CODES[seed % 4])[1]) if seed % 4 < 3 else None
         arithmetic = ("f32", "s1615")[seed % 2]
@@ -100,8 +102,12 @@ def test_random_networks_reach_all_models_and_row_formats() -> None:
             if found is not None:
                 models |= {op.law.model for op in found.of_type(s2.NeuronOp)}
                 formats |= {op.format for op in found.of_type(s2.SynapseOp)}
+                resets |= {op.law.reset for op in found.of_type(s2.NeuronOp)}
+                delays |= {op.delay for op in found.of_type(s2.SynapseOp)}
     assert models >= {"stbif", "graded", "phased", "readout", "max_pool", "lif", "lif_fixed"}
     assert formats == {"dense8", "sparse16", "sparse32", "conv"}
+    assert resets >= {"subtract", "to-value"}
+    assert delays >= set(range(1, 6))  # 6 to 8: random programs of test_engines.py
 
 
 @pytest.fixture(scope="module")
