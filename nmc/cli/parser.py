@@ -286,7 +286,7 @@ def _nir(parser: Parser, *, reset: bool = False, side: str = "") -> None:
     )
     group.add_argument(
         f"--{side}convention", metavar="NAME",
-        help="what r means: nir, snntorch, spikingjelly, sinabs, rockpool, spyx, nmc (default: auto)",
+        help="what r means: nir, snntorch, spikingjelly, sinabs, rockpool, spyx, norse (as nir), nmc (default: auto)",
     )  # fmt: skip
     group.add_argument(
         f"--{side}semantics", metavar="NAME",

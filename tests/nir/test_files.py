@@ -212,6 +212,13 @@ def test_nir_package_writes_what_we_read(tmp_path: Path) -> None:
     assert module.attr("nir")["neurons"] == 3 and "reset=to-value" in str(module)
 
 
+def test_convention_norse_is_the_equations_as_written(write: Write, refusal: Refusal) -> None:
+    nodes, edges = chain(n=lif(2))
+    path = write({"input": {"type": "Input", "shape": [2]}, **nodes}, edges)
+    assert made(path, convention="norse") == made(path, convention="nir")
+    assert "norse" in refusal(path, dt=0.1, convention="nosre")[0].message
+
+
 def test_command_line_imports_with_a_time_step(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     from nmc.cli import main
 

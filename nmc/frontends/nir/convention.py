@@ -11,6 +11,8 @@ from nmc.frontends.nir.primitives import Array, Node
 from nmc.ir.diagnostics import fail
 
 CONVENTIONS = ("nir", "snntorch", "spikingjelly", "sinabs", "rockpool", "spyx")
+# Norse writes the equations as they stand, tau in seconds and r = 1: its NIR export in the paper's files
+ALIASES = {"norse": "nir"}
 _CLOSE = 1e-4
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from nmc.frontends.nir.convention import CONVENTIONS, Convention, choose
+from nmc.frontends.nir.convention import ALIASES, CONVENTIONS, Convention, choose
 from nmc.frontends.nir.flatten import Flattener
 from nmc.frontends.nir.isolated import read_isolated
 from nmc.frontends.nir.metadata import DECODER, ENCODER, node_record, options, record_of
@@ -76,6 +76,7 @@ def load_nir(
         that do not fit; E0346 dt or convention are unclear; E0347 wrong options; E0348 too large.
     """
     path = FilePath(path)
+    convention = ALIASES.get(convention, convention)
     _check_options(dt, convention, semantics, reset, output_delay)
     graph, shapes = _graph(path, semantics)
     try:
@@ -169,7 +170,9 @@ def _check_options(
     if dt is not None and not (math.isfinite(dt) and dt > 0):
         wrong.append(f"dt = {dt} is not a positive number")
     if convention not in ("auto", NMC, *CONVENTIONS):
-        wrong.append(f"convention {convention[:40]!r} is none of auto, {', '.join(CONVENTIONS)}, {NMC}")
+        wrong.append(
+            f"convention {convention[:40]!r} is none of auto, {', '.join((*CONVENTIONS, *ALIASES))}, {NMC}"
+        )
     if semantics not in PRESETS:
         wrong.append(f"semantics {semantics[:40]!r} is none of {', '.join(PRESETS)}")
     if reset is not None and reset not in RESETS:
