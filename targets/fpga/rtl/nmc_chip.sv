@@ -153,7 +153,8 @@ module nmc_chip #(
     assign wants_quiet = op != 0 && op != 8 && op != 9 && op != 11 && op != 12;
     assign take        = in_valid && in_ready;
     assign in_range    = 8'(in_word[19:14]) < 8'(CORES) && 16'(in_word[13:0]) < 16'(AXONS);
-    assign host_push   = take && state == DECODE && op == 8 && open && in_range;
+    // not by way of `take`: whether a spike is taken does not hang on whether all is quiet
+    assign host_push   = in_valid && state == DECODE && op == 8 && open && in_range && !ev_full[IB'(in_word[19:14])];
     always_comb
         case (state)
             DECODE:  in_ready = op == 8 ? !ev_full[IB'(in_word[19:14])] || !open : !wants_quiet || all_idle;

@@ -236,7 +236,10 @@ module nmc_router #(
         in_flight = 0;
         for (int k = 0; k < DELAYS; k++) if (filled[k] != 0) in_flight = 1;
     end
-    assign busy = r_valid || look1 || look2 || w_valid || e1 || e2 || deliver || d_run || d1 || d2 || in_valid != 0;
+    // a clock late, as that of the cores: what leaves one of them is in the other before it ends
+    always_ff @(posedge clk)
+        busy <= !rst && (r_valid || spare_valid || look1 || look2 || w_valid || e1 || e2 || deliver || d_run || d1 || d2
+                         || in_valid != 0);
 
     // ------------------------------------------------------------------ readback (all rows have one word)
     always_ff @(posedge clk)
