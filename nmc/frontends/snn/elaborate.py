@@ -253,6 +253,10 @@ class Elaborator:
             raise Fault(
                 "E0369", node.values.pos, f"for goes over a range or a list, not {kind_name(values)}", hint
             )
+        left = self._limits.statements - self._count
+        if isinstance(values, range) and values.stop - values.start > left:
+            turns = f"{values.stop - values.start:,} turns, more than the {left:,} statements that are left"
+            raise Fault("E0379", node.values.pos, turns, "use larger populations")
         for item in values:
             self._count += 1
             old = scope.names.get(node.name)
