@@ -396,6 +396,7 @@ def _report(module: Module, options: CompileOptions, backend: Any, files: dict[s
         "cores": {"used": len(use["cores"]), "available": target.cores},
         "neurons": sum(row["neurons"] for row in backend.layers(module)),
         "synapses": use["synapses"],
+        "packing": module.attr("packing"),
         "memory": _memory(use["cores"], target.limits),
         "placement": module.attr("placement"),
         "layers": backend.layers(module),

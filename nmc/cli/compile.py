@@ -101,7 +101,10 @@ def summary(program: Program, path: Path, found: dict[str, Any] | None = None) -
     size = f"{len(layers)}, {report.get('neurons') or 0:,} neurons, {report.get('synapses') or 0:,} synapses"
     rows: list[tuple[str, object]] = [
         ("layers", size),
-        ("cores", f"{cores.get('used', 0):,} of {cores.get('available', 0):,}"),
+        (
+            "cores",
+            f"{cores.get('used', 0):,} of {cores.get('available', 0):,}{_packing(report.get('packing'))}",
+        ),
         ("memory", _memory(report.get("memory") or [])),
         ("time", f"{report.get('steps')} steps, of which {report.get('latency_steps')} are latency"),
         ("placement", _placement(report.get("placement"))),
@@ -123,6 +126,14 @@ def summary(program: Program, path: Path, found: dict[str, Any] | None = None) -
     rows += [("warning", line) for line in report.get("warnings", ())]
     rows.append(("more", f"nmc inspect {path}"))
     return f"{path}: {report.get('network')} for {report.get('target')}\n{pairs(rows)}"
+
+
+def _packing(found: dict[str, Any] | None) -> str:
+    """What is proved of the number of cores."""
+    if not found:
+        return ""
+    least = f"bound {found['bound']:,}, however cut {found['bound_any']:,}"
+    return f" ({least}; {found['status']}; limited by {found['limit'].replace('_', ' ')})"
 
 
 def _memory(rows: list[dict[str, Any]]) -> str:

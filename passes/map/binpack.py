@@ -97,7 +97,7 @@ class Group:
         """Number of items."""
         return len(self.sizes)
 
-    def part(self, items: Sequence[int] | IntArray) -> Group:
+    def part(self, items: IntArray) -> Group:
         """The group that only these items make."""
         at = np.ix_(items, items)
         return Group(self.sizes[items], self.capacity, self.traffic[at], self.clash[at])

@@ -56,7 +56,7 @@ def problems(draw: st.DrawFn) -> Items:
     return Items(sizes, rooms, shared, traffic, fixed)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(problems())
 def test_brute_force_over_all_partitions_agrees(items: Items) -> None:
     lawful = [found for bins in partitions(len(items.sizes)) if (found := worth(items, bins))]
@@ -71,7 +71,7 @@ def test_brute_force_over_all_partitions_agrees(items: Items) -> None:
     assert all(value <= answer.bins for _, value in answer.bounds)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(problems())
 def test_cp_sat_and_bounds_agree_with_brute_force(items: Items) -> None:
     from nmc.passes.map import binpack_exact, binpack_search
