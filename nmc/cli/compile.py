@@ -71,7 +71,12 @@ def compile_options(args: argparse.Namespace) -> CompileOptions:
     from nmc.driver import CompileOptions
 
     check_target(args.target)
-    files = [args.calib, getattr(args, "pins", None), *getattr(args, "load_pass", [])]
+    files = [
+        args.calib,
+        getattr(args, "pins", None),
+        getattr(args, "hint", None),
+        *getattr(args, "load_pass", []),
+    ]
     for file in filter(None, files):
         readable(file)
     given: dict[str, Any] = {}
@@ -79,7 +84,7 @@ def compile_options(args: argparse.Namespace) -> CompileOptions:
         item = getattr(args, entry.name, None)
         if item is not None:
             given[entry.name] = tuple(item) if isinstance(item, list) else item
-    for name in ("calib", "pins"):
+    for name in ("calib", "pins", "hint"):
         given[name] = str(getattr(args, name, None) or "")
     read = load_options(args)
     if Path(args.model).suffix == ".nir":

@@ -19,6 +19,7 @@ from nmc.ir.target import Target, resolve
 from nmc.passes.base import Pass
 from nmc.passes.data import fit_shape, load_samples
 from nmc.passes.map.pins import pins
+from nmc.passes.map.warm import Homes, around, kept_sites
 
 if TYPE_CHECKING:
     from nmc.passes.map.result import Placement
@@ -48,18 +49,26 @@ class Place(Pass, name="place", takes="mapped"):
     effort: Literal["fast", "normal", "best"] = "normal"
     seed: int = 0
     samples: Array | None = field(default=None, compare=False, repr=False, metadata={"hidden": True})
+    hint: Homes | None = field(default=None, compare=False, repr=False, metadata={"hidden": True})
 
     def run(self, module: Module) -> Module:
         """Place and note how good it is."""
         target = resolve(module.attr("target", ""))
         spikes, counted = self._spikes(module)
         demands = traffic(module, target, spikes)
-        found = self._found(demands, coordinates(target), pins(module, target))
+        at, pinned = coordinates(target), pins(module, target)
+        found = self._found(demands, at, pinned)
+        warm: dict[str, Any] = {}
+        if self.hint is not None:
+            kept = kept_sites(module, self.hint, len(at), pinned)
+            found, warm = around(found, self._found(demands, at, {**pinned, **kept})), {"kept": len(kept)}
+            warm = {"hint": {**warm, "moved": demands.cores - len(kept)}}
         ops = [_placed(op, found.site, demands.sent) for op in module.ops]
         quality = {
             "objective": round(found.objective / demands.scale, 3), "bound": round(found.bound / demands.scale, 3),
             "bound_name": found.bound_name, "gap": round(found.gap, 6), "status": found.status,
-            "method": found.method, "spikes": "measured" if counted else "guessed",
+            "method": found.method, "spikes": "measured" if counted else "guessed", **warm,
+            "bounds": {name: round(bound / demands.scale, 3) for name, bound in found.bounds},
         }  # fmt: skip
         return module.with_ops(ops).with_attrs(placement=quality)
 

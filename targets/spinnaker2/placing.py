@@ -38,8 +38,10 @@ class QuadPlace(Place, name="spinnaker2-place", takes="mapped"):
         """Place, then gather targets."""
         many = sum(part.core != HOST for part in module.of_type(Neurons)) > _MANY
         effort = "fast" if many and self.effort == "normal" else self.effort
-        names = ("data", "limit", "raw", "seed", "samples")
+        names = ("data", "limit", "raw", "seed", "samples", "hint")
         placed = Place(effort=effort, **{name: getattr(self, name) for name in names}).run(module)
+        if self.hint is not None:
+            return gathered(placed, frozenset(part.of.name for part in placed.of_type(Neurons)))  # all stay
         return gathered(placed, frozenset(places(placed, resolve(placed.attr("target", "")))))
 
 
