@@ -25,6 +25,8 @@ _MEMORIES = 3
 def compile_verb(args: argparse.Namespace, console: Console) -> int:
     """Compile, write the artefact and print a summary of ten lines."""
     from nmc.driver import compile_traced, pipeline_for
+    from nmc.ir.diagnostics import DoesNotFit
+    from nmc.remedies import with_ways_out
 
     options = compile_options(args)
     passes = pipeline_for(options)  # a mistake in the pipeline text is told before the model is read
@@ -41,7 +43,11 @@ def compile_verb(args: argparse.Namespace, console: Console) -> int:
     data = _test_data(args)
     manager = manager_options(args, lambda: module, passes)
     with Progress("compiling", quiet=console.quiet) as progress:
-        program, result = compile_traced(model, options, manager, progress.stage, module)
+        try:
+            program, result = compile_traced(model, options, manager, progress.stage, module)
+        except DoesNotFit as error:
+            progress.stage("look for ways out")
+            raise with_ways_out(error, module, options) from None
     program.save(path)
     made = _beside(path, program.synthesis)
     if args.trace:

@@ -19,6 +19,8 @@ def map_verb(args: argparse.Namespace, console: Console) -> int:
     """Map, print objective, bound and gap; write the program and the picture where asked to."""
     from nmc.cli.debugging import show_pipeline
     from nmc.driver import compile_traced, pipeline_for
+    from nmc.ir.diagnostics import DoesNotFit
+    from nmc.remedies import with_ways_out
 
     options = compile_options(args)
     model = readable(args.model)
@@ -28,7 +30,11 @@ def map_verb(args: argparse.Namespace, console: Console) -> int:
         console.result(show_pipeline(passes), {"passes": [str(item) for item in passes]})
         return 0
     with Progress("mapping", quiet=console.quiet) as progress:
-        program, result = compile_traced(model, options, None, progress.stage, module)
+        try:
+            program, result = compile_traced(model, options, None, progress.stage, module)
+        except DoesNotFit as error:
+            progress.stage("look for ways out")
+            raise with_ways_out(error, module, options) from None
     files = {}
     if args.o:
         path = writable(args.o)
