@@ -25,7 +25,7 @@ def search(group: Group, least: int, rounds: int, budget: int, seed: int) -> Int
     least : int
         Bins below which nothing is tried.
     rounds : int
-        Windows that are packed anew.
+        Windows that are packed anew, for every 200 items.
     budget : int
         Steps of a window at most.
     seed : int
@@ -39,7 +39,7 @@ def search(group: Group, least: int, rounds: int, budget: int, seed: int) -> Int
     bins = min(_starts(group), key=lambda found: (int(found.max()), group.cut(found)))
     bins = _moves(group, bins)
     random = Random(seed)
-    for number in range(rounds):
+    for number in range(rounds * max(1, group.count // 200)):
         if int(bins.max()) + 1 == least and not group.traffic.any():
             break
         fewer = int(bins.max()) + 1 > least and number % 2 == 0
