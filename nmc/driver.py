@@ -85,6 +85,8 @@ class CompileOptions:
         Interface of what is synthesised; empty for that of the device.
     pins : str
         File with the pins of a board (.lpf, .pcf); empty: the tools choose them.
+    hint : str
+        An earlier program of the same target: cores keep the sites that their neurons had.
     """
 
     target: str = "loihi"
@@ -113,6 +115,7 @@ class CompileOptions:
     synthesize: bool = False
     shell: Literal["", "words", "uart", "axis"] = ""
     pins: str = ""
+    hint: str = ""
 
 
 @dataclass(frozen=True)
@@ -357,6 +360,7 @@ def _manifest(
     shown = asdict(options)
     shown["calib"] = _file_hash(options.calib)
     shown["pins"] = _file_hash(options.pins)
+    shown["hint"] = _file_hash(options.hint)
     shown["load_pass"] = [_file_hash(path) for path in options.load_pass]
     profile = Path(options.target).read_text() if options.target.endswith(".toml") else ""
     bare = tuple(replace(item, **({"data": ""} if hasattr(item, "data") else {})) for item in passes)
@@ -396,6 +400,7 @@ def _report(module: Module, options: CompileOptions, backend: Any, files: dict[s
         "cores": {"used": len(use["cores"]), "available": target.cores},
         "neurons": sum(row["neurons"] for row in backend.layers(module)),
         "synapses": use["synapses"],
+        "packing": module.attr("packing"),
         "memory": _memory(use["cores"], target.limits),
         "placement": module.attr("placement"),
         "layers": backend.layers(module),

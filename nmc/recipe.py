@@ -14,6 +14,7 @@ from nmc.passes.manager import check_levels
 
 if TYPE_CHECKING:
     from nmc.driver import CompileOptions
+    from nmc.passes.map.warm import Homes
 
 #: Levels of the exact mode, unless the caller or the number of steps asks for others.
 LEVELS = 8
@@ -158,11 +159,25 @@ def _given(options: CompileOptions, module: Module | None) -> dict[str, Any]:
         given["target"] = options.target
     if options.device or options.target_rate:
         given |= {"device": options.device, "target_rate": options.target_rate}
+    if options.hint:
+        given["hint"] = _earlier(options)
     if options.method:
         given["method"] = options.method
     if options.levels or options.mode == "exact":
         given["levels"] = options.levels or LEVELS
     return given
+
+
+def _earlier(options: CompileOptions) -> Homes:
+    """Where an earlier program of the same target has its neurons."""
+    from nmc.ir.target import resolve
+    from nmc.passes.map.warm import homes
+    from nmc.program import Program
+
+    program = Program.open(options.hint)
+    if program.target != resolve(options.target).name:
+        raise fail("E0004", f"{options.hint} is for {program.target}, which has other cores")
+    return homes(program.module)
 
 
 def _forced(options: CompileOptions, module: Module | None) -> dict[str, Any]:

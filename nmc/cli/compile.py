@@ -25,6 +25,8 @@ _MEMORIES = 3
 def compile_verb(args: argparse.Namespace, console: Console) -> int:
     """Compile, write the artefact and print a summary of ten lines."""
     from nmc.driver import compile_traced, pipeline_for
+    from nmc.ir.diagnostics import DoesNotFit
+    from nmc.remedies import with_ways_out
 
     options = compile_options(args)
     passes = pipeline_for(options)  # a mistake in the pipeline text is told before the model is read
@@ -41,7 +43,11 @@ def compile_verb(args: argparse.Namespace, console: Console) -> int:
     data = _test_data(args)
     manager = manager_options(args, lambda: module, passes)
     with Progress("compiling", quiet=console.quiet) as progress:
-        program, result = compile_traced(model, options, manager, progress.stage, module)
+        try:
+            program, result = compile_traced(model, options, manager, progress.stage, module)
+        except DoesNotFit as error:
+            progress.stage("look for ways out")
+            raise with_ways_out(error, module, options) from None
     program.save(path)
     made = _beside(path, program.synthesis)
     if args.trace:
@@ -71,7 +77,12 @@ def compile_options(args: argparse.Namespace) -> CompileOptions:
     from nmc.driver import CompileOptions
 
     check_target(args.target)
-    files = [args.calib, getattr(args, "pins", None), *getattr(args, "load_pass", [])]
+    files = [
+        args.calib,
+        getattr(args, "pins", None),
+        getattr(args, "hint", None),
+        *getattr(args, "load_pass", []),
+    ]
     for file in filter(None, files):
         readable(file)
     given: dict[str, Any] = {}
@@ -79,7 +90,7 @@ def compile_options(args: argparse.Namespace) -> CompileOptions:
         item = getattr(args, entry.name, None)
         if item is not None:
             given[entry.name] = tuple(item) if isinstance(item, list) else item
-    for name in ("calib", "pins"):
+    for name in ("calib", "pins", "hint"):
         given[name] = str(getattr(args, name, None) or "")
     read = load_options(args)
     if Path(args.model).suffix == ".nir":
@@ -101,7 +112,10 @@ def summary(program: Program, path: Path, found: dict[str, Any] | None = None) -
     size = f"{len(layers)}, {report.get('neurons') or 0:,} neurons, {report.get('synapses') or 0:,} synapses"
     rows: list[tuple[str, object]] = [
         ("layers", size),
-        ("cores", f"{cores.get('used', 0):,} of {cores.get('available', 0):,}"),
+        (
+            "cores",
+            f"{cores.get('used', 0):,} of {cores.get('available', 0):,}{_packing(report.get('packing'))}",
+        ),
         ("memory", _memory(report.get("memory") or [])),
         ("time", f"{report.get('steps')} steps, of which {report.get('latency_steps')} are latency"),
         ("placement", _placement(report.get("placement"))),
@@ -123,6 +137,14 @@ def summary(program: Program, path: Path, found: dict[str, Any] | None = None) -
     rows += [("warning", line) for line in report.get("warnings", ())]
     rows.append(("more", f"nmc inspect {path}"))
     return f"{path}: {report.get('network')} for {report.get('target')}\n{pairs(rows)}"
+
+
+def _packing(found: dict[str, Any] | None) -> str:
+    """What is proved of the number of cores."""
+    if not found:
+        return ""
+    least = f"bound {found['bound']:,}, however cut {found['bound_any']:,}"
+    return f" ({least}; {found['status']}; limited by {found['limit'].replace('_', ' ')})"
 
 
 def _memory(rows: list[dict[str, Any]]) -> str:

@@ -266,6 +266,22 @@ def _compile(parser: Parser) -> None:
     _debugging(parser)
 
 
+def _map(parser: Parser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="a network (.onnx, .snn, .nir) or IR text (.nmc)")
+    _param(parser)
+    _target(parser)
+    _file(parser, "-o", "also write the compiled network (.nmx)")
+    _file(parser, "--hint", "start from the places of an earlier .nmx: what it has stays where it was")
+    _file(parser, "--picture", "draw the cores on the mesh (.svg)")
+    parser.add_argument("--solver-log", action="store_true", help="tell each stage and each bound")
+    _file(parser, "--calib", "sample data for thresholds and traffic: .npz with x")
+    _raw(parser)
+    _network(parser)
+    _passes(parser, "pipeline instead of the target's default one")
+    _device(parser, synthesis=False)
+    _nir(parser)
+
+
 def _param(parser: Parser, side: str = "") -> None:
     parser.add_argument(
         f"--{side}param", metavar="NAME=VALUE", action="append", default=[],
@@ -516,6 +532,9 @@ VERBS = (
     Verb("run", _RUN, "run a compiled network on an emulator", "run", _run),
     Verb("eval", _RUN, "measure accuracy, spikes and energy on labelled data", "run", _eval),
     Verb("check", _RUN, "tell whether a network converts and fits a chip, layer by layer", "check", _check),
+    Verb(
+        "map", _RUN, "map a network to cores: what is proved, from an earlier mapping, a picture", "map", _map
+    ),
     Verb("demo", _RUN, "compile the digits network and run it on the emulator", "demo", _demo),
     Verb("import", _TEXT, "turn a network of any frontend into IR text", "importing", _import),
     Verb("export", _TEXT, "write a network in a format of other tools", "export", _export),

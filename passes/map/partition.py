@@ -14,6 +14,7 @@ from nmc.ir.op import Op, Span
 from nmc.ir.ops.mapped import HOST, Neurons, Route, Synapses
 from nmc.ir.target import Box, Demand, Target, resolve
 from nmc.passes.base import Pass
+from nmc.passes.map.merging import Boxed, described, least_cores, packed
 from nmc.passes.map.pins import pins, places
 from nmc.passes.map.tiling import best_tiling, excesses, smallest_box
 
@@ -45,8 +46,9 @@ class Partition(Pass, name="partition", takes="snn", gives="mapped"):
 
     Targets are cut before their sources, because what a source must send depends on where its targets are. The
     tiling with the fewest boxes is taken, among those the one with the fewest in-axons; then boxes share a core
-    first-fit where all limits and shared registers allow. A network that cannot fit is refused before anything is
-    built, with every binding limit.
+    where all limits and shared registers allow: first fit, and where that is above the bound, by search and CP-SAT
+    (`nmc.passes.map.binpack`). The module's ``packing`` says what is proved of the number of cores. A network that
+    cannot fit is refused before anything is built, with every binding limit.
 
         before: %2 = loihi.lif(_, %2.x, ...) : spikes<8x28x28>
         after:  %2.p0 = map.neurons(%2) {box=[0:8, 0:2, 0:28], core=0, slots=0:896} : pop<8x2x28>
@@ -70,7 +72,8 @@ def partition(module: Module, target: Target, name: str, *, merge: bool = True) 
     work = _Partitioner(module, target, places(module, target))
     work.cut_populations()
     cores = work.pack(merge)
-    mapped = _mapped(work, cores).with_attrs(target=name, cores=len(cores))
+    facts = {"target": name, "cores": len(cores), "packing": work.packing}
+    mapped = _mapped(work, cores).with_attrs(**facts)
     pins(mapped, target)  # refuses parts that their place has no room for
     return mapped
 
@@ -83,6 +86,10 @@ class _Part:
     box: Box
     core: int = HOST
     slot: int = 0
+
+
+#: Demand and shared registers of a core.
+_Core = tuple[dict[str, int], tuple[tuple[str, int], ...]]
 
 
 @dataclass
@@ -100,6 +107,8 @@ class _Partitioner:
     admitted: dict[str, tuple[Sequence[Box], bool]] = field(default_factory=dict)
     floor: dict[str, int] = field(default_factory=dict)
     loops: frozenset[str] = frozenset()
+    packing: Mapping[str, Any] = field(default_factory=dict)
+    refuted: int = 1
 
     def cut_populations(self) -> None:
         """Find the boxes of every population, targets first."""
@@ -263,23 +272,61 @@ class _Partitioner:
                 )
 
     def pack(self, merge: bool) -> list[Demand]:
-        """Put the boxes on as few cores as first-fit finds; sets `parts` and gives each core's demand."""
-        cores: list[tuple[dict[str, int], tuple[tuple[str, int], ...]]] = []
-        for population in self.target.demands.populations(self.module):
-            shared = self.target.demands.shared(self.module, population)
-            shared += tuple(("place", number) for number in self.places.get(population.out, ()))
-            for box in self.tiles[population.out]:
-                core = self._fitting(cores, population, box, shared) if merge else None
-                if core is None:
-                    core = len(cores)
-                    cores.append(({}, shared))
-                slot = cores[core][0].get("compartments", 0)
-                cores[core] = (self._sum(cores[core][0], population, box), shared)
-                self.parts.append(_Part(population.out, box, core, slot))
+        """Put the boxes on as few cores as are found; sets `parts` and `packing` and gives each core's demand."""
+        cores = self._first_fit(merge)
+        bounds = least_cores(self._boxes(), self.target)
+        if merge and len(cores) > max(bounds.values()):
+            cores = self._packed(cores)
         if len(cores) > self.target.cores:
             per = ", ".join(f"%{name}: {len(found)}" for name, found in reversed(self.tiles.items()))
             raise DoesNotFit(self._too_many(str(len(cores)), per))
+        self.packing = described(self._boxes(), len(cores), bounds, self.target, merge, self.refuted)
         return [demand for demand, _ in cores]
+
+    def _boxes(self) -> list[Boxed]:
+        """All boxes in program order, each with its demand from slot 0 and the registers it needs."""
+        found = []
+        for population in self.target.demands.populations(self.module):
+            shared = self._shared(population)
+            for box in self.tiles[population.out]:
+                found.append(Boxed(population, box, self._demand(population, box), shared))
+        return found
+
+    def _shared(self, population: Op) -> tuple[tuple[str, int], ...]:
+        places = tuple(("place", number) for number in self.places.get(population.out, ()))
+        return self.target.demands.shared(self.module, population) + places
+
+    def _first_fit(self, merge: bool) -> list[_Core]:
+        cores: list[_Core] = []
+        for population in self.target.demands.populations(self.module):
+            shared = self._shared(population)
+            for box in self.tiles[population.out]:
+                core = self._fitting(cores, population, box, shared) if merge else None
+                self._put(cores, population, box, shared, len(cores) if core is None else core)
+        return cores
+
+    def _put(self, cores: list[_Core], population: Op, box: Box, shared: Any, core: int) -> None:
+        """Add a box behind what its core holds; the next number opens a core."""
+        if core == len(cores):
+            cores.append(({}, shared))
+        slot = cores[core][0].get("compartments", 0)
+        cores[core] = (self._sum(cores[core][0], population, box), shared)
+        self.parts.append(_Part(population.out, box, core, slot))
+
+    def _packed(self, first: list[_Core]) -> list[_Core]:
+        """Cores of the packing that search finds, if they are fewer and hold with the slots that boxes get there."""
+        boxes = self._boxes()
+        chosen, self.refuted = packed(boxes, len(first), self.target)
+        if chosen is None:
+            return first
+        before, cores = self.parts, list[_Core]()
+        self.parts = []
+        for boxed, core in zip(boxes, chosen, strict=True):
+            self._put(cores, boxed.population, boxed.box, boxed.shared, core)
+        if any(excesses(used, self.target.limits) for used, _ in cores):
+            self.parts = before
+            return first
+        return cores
 
     def _sum(self, used: Mapping[str, int], population: Op, box: Box) -> dict[str, int]:
         more = self._demand(population, box, used.get("compartments", 0))

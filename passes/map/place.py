@@ -20,6 +20,7 @@ from nmc.passes.base import Pass
 from nmc.passes.data import fit_shape, load_samples
 from nmc.passes.map.pins import pins
 from nmc.passes.map.routing import Cast, Flow, Tile, loads, relieved, summary
+from nmc.passes.map.warm import Homes, around, kept_sites
 
 if TYPE_CHECKING:
     from nmc.passes.map.result import Placement
@@ -54,25 +55,32 @@ class Place(Pass, name="place", takes="mapped"):
     seed: int = 0
     congestion: float = 0.0
     samples: Array | None = field(default=None, compare=False, repr=False, metadata={"hidden": True})
+    hint: Homes | None = field(default=None, compare=False, repr=False, metadata={"hidden": True})
 
     def run(self, module: Module) -> Module:
         """Place and note how good it is."""
         target = resolve(module.attr("target", ""))
         spikes, counted = self._spikes(module)
         demands = traffic(module, target, spikes)
-        fixed = pins(module, target)
-        found = self._found(demands, coordinates(target), fixed)
+        at, fixed = coordinates(target), pins(module, target)
+        found, warm = self._found(demands, at, fixed), dict[str, Any]()
+        if self.hint is not None:
+            kept = kept_sites(module, self.hint, len(at), fixed)
+            fixed = {**fixed, **kept}
+            found = around(found, self._found(demands, at, fixed))
+            warm = {"hint": {"kept": len(kept), "moved": demands.cores - len(kept)}}
         site = self._relieved(demands, target, np.array(found.site, np.int64), fixed)
         ops = [_placed(op, site.tolist(), demands.sent) for op in module.ops]
         placed = module.with_ops(ops)
-        objective = demands.objective(site, coordinates(target))
+        objective = demands.objective(site, at)
         quality = {
             "objective": round(objective / demands.scale, 3), "bound": round(found.bound / demands.scale, 3),
             "bound_name": found.bound_name,
             "gap": round((objective - found.bound) / objective, 6) if objective else 0.0,
             "status": "optimal" if objective == found.bound else "feasible",
             "method": found.method + ("+relief" if tuple(site.tolist()) != found.site else ""),
-            "spikes": "measured" if counted else "guessed",
+            "spikes": "measured" if counted else "guessed", **warm,
+            "bounds": {name: round(bound / demands.scale, 3) for name, bound in found.bounds},
         }  # fmt: skip
         return placed.with_attrs(placement={**quality, "links": links(placed, target)})
 

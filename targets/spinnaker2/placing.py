@@ -38,10 +38,11 @@ class QuadPlace(Place, name="spinnaker2-place", takes="mapped"):
         """Place, then gather targets."""
         many = sum(part.core != HOST for part in module.of_type(Neurons)) > _MANY
         effort = "fast" if many and self.effort == "normal" else self.effort
-        names = ("data", "limit", "raw", "seed", "congestion", "samples")
+        names = ("data", "limit", "raw", "seed", "congestion", "samples", "hint")
         placed = Place(effort=effort, **{name: getattr(self, name) for name in names}).run(module)
         target = resolve(placed.attr("target", ""))
-        moved = gathered(placed, frozenset(places(placed, target)))
+        held = {part.of.name for part in placed.of_type(Neurons)} if self.hint else places(placed, target)
+        moved = gathered(placed, frozenset(held))
         return moved.with_attrs(placement=_recounted(placed, moved, target))
 
 

@@ -29,7 +29,7 @@ def test_every_verb_of_the_first_issue_is_there() -> None:
     wanted = (
         "compile run eval check diff verify opt export inspect passes ops targets objdump where demo import"
     )
-    wanted += " explain fmt"
+    wanted += " explain fmt map"
     assert set(NAMES) == set(wanted.split())
 
 

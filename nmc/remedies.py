@@ -1,0 +1,105 @@
+"""Ways out of a network that does not fit: only those that were tried, and with which it does."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nmc.ir.diagnostics import DoesNotFit, NmcError
+from nmc.ir.target import resolve
+
+if TYPE_CHECKING:
+    from nmc.driver import CompileOptions
+    from nmc.ir.module import Module
+
+#: Weight bits that are tried, the most first.
+_BITS = (6, 4, 2)
+#: How many times the chips are tried, and the chips of nmc's own that are tried instead.
+_CHIPS = (2, 4)
+_TARGETS = ("loihi", "spinnaker2", "fpga")
+_CHIPS_LINE = re.compile(r"^chips[ \t]*=.*$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class _Way:
+    """A kind of change, how a person makes it, and the options that it gives."""
+
+    kind: str
+    text: str
+    options: CompileOptions
+
+
+def with_ways_out(error: DoesNotFit, module: Module, options: CompileOptions) -> DoesNotFit:
+    """The refusal with what was tried and fits instead of general advice; as it is where nothing did."""
+    found = ways_out(module, options)
+    if not found:
+        return error
+    *others, last = error.diagnostics
+    tried = replace(last, hint="tried, and it fits: " + "; or ".join(found))
+    return DoesNotFit([*(replace(item, hint="") for item in others), tried])
+
+
+def ways_out(module: Module, options: CompileOptions) -> list[str]:
+    """Try fewer weight bits, more chips and other chips, each by itself, up to the partition.
+
+    Parameters
+    ----------
+    module : Module
+        The network as it was read.
+    options : CompileOptions
+        With which it does not fit.
+
+    Returns
+    -------
+    list of str
+        The smallest change of each kind with which it fits, in words that can be followed to the letter.
+    """
+    if options.accuracy_drop is not None or options.passes or options.hint:
+        return []  # a search is too slow to repeat; a pipeline or a mapping of one's own is for this chip
+    found: dict[str, str] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for way in _candidates(options, Path(folder)):
+            if way.kind not in found and _fits(module, way.options):
+                found[way.kind] = way.text
+    return list(found.values())
+
+
+def _candidates(options: CompileOptions, folder: Path) -> Iterator[_Way]:
+    for bits in _BITS:
+        if bits < options.bits:
+            yield _Way("bits", f"--bits {bits}", replace(options, bits=bits))
+    target = resolve(options.target)
+    own = options.target.endswith(".toml")
+    for times in _CHIPS:
+        chips = times * target.chips
+        text = Path(options.target).read_text(encoding="utf-8") if own else f'base = "{target.name}"\n'
+        path = folder / f"{chips}.toml"
+        path.write_text(f"chips = {chips}\n{_CHIPS_LINE.sub('', text, count=1)}", encoding="utf-8")
+        line = f"chips = {chips} in {options.target}"
+        if not own:
+            line = f'--target with a TOML file that says base = "{target.name}" and chips = {chips}'
+        yield _Way("chips", line, replace(options, target=str(path)))
+    for name in _TARGETS:
+        if name != target.name and not options.device and not options.target_rate:
+            yield _Way("target", f"--target {name}", replace(options, target=name))
+
+
+def _fits(module: Module, options: CompileOptions) -> bool:
+    """Whether the pipeline gets through its partition."""
+    from nmc.driver import STEPS
+    from nmc.passes.manager import run_pipeline
+    from nmc.recipe import pipeline_for
+
+    if module.level == "snn" and module.attr("steps") is None:
+        module = module.with_attrs(steps=options.steps or STEPS)
+    try:
+        passes = pipeline_for(options, module)
+        ends = [number for number, item in enumerate(passes) if item.gives == "mapped"]
+        run_pipeline(module, passes[: ends[0] + 1] if ends else passes)
+    except NmcError:
+        return False
+    return True

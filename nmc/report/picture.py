@@ -1,0 +1,106 @@
+"""A placement as a picture: cores on the mesh, coloured by population, with the spikes that they send and get."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from math import ceil, sqrt
+
+from nmc.ir.module import Module
+from nmc.ir.ops.mapped import HOST, Neurons, Route
+from nmc.ir.target import Target
+from nmc.passes.map.place import coordinates
+
+_TILE, _MARGIN, _LINE = 36, 12, 18
+#: Neighbouring hues differ by the golden angle, so that any number of populations can be told apart.
+_ANGLE = 137.508
+
+
+def picture(module: Module, target: Target) -> str:
+    """Draw a placed module as a self-contained SVG.
+
+    Parameters
+    ----------
+    module : Module
+        Mapped and placed.
+    target : Target
+        Its mesh; only the part around used tiles is drawn.
+    """
+    at = coordinates(target)
+    parts: dict[int, list[Neurons]] = {}
+    for part in module.of_type(Neurons):
+        if part.core != HOST:
+            parts.setdefault(part.core, []).append(part)
+    heat = _heat(module)
+    names = list(dict.fromkeys(part.of.name for found in parts.values() for part in found))
+    colour = {name: f"hsl({number * _ANGLE % 360:.0f} 60% 65%)" for number, name in enumerate(names)}
+    used = at[sorted(parts)] if parts else at[:1]
+    (left, top), (right, bottom) = used.min(axis=0).tolist(), used.max(axis=0).tolist()
+    order: dict[tuple[int, int], list[int]] = {}
+    for core, (x, y) in enumerate(at.tolist()):
+        if left <= x <= right and top <= y <= bottom:
+            order.setdefault((x, y), []).append(core)
+    body = []
+    for (x, y), cores in order.items():
+        body += _tile((x - left) * _TILE + _MARGIN, (y - top) * _TILE + _MARGIN, cores, parts, colour, heat)
+    height = (bottom - top + 1) * _TILE + 2 * _MARGIN
+    body += [
+        f'<rect x="{_MARGIN}" y="{height + _LINE * row}" width="12" height="12" fill="{colour[name]}"/>'
+        f'<text x="{_MARGIN + 18}" y="{height + _LINE * row + 11}">{escape(name)}</text>'
+        for row, name in enumerate(names)
+    ]
+    wide, high = max((right - left + 1) * _TILE + 2 * _MARGIN, 320), height + _LINE * len(names) + _MARGIN
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {high}" width="{wide}" height="{high}"'
+    )
+    return f'{head} font-family="sans-serif" font-size="11">\n' + "\n".join(body) + "\n</svg>\n"
+
+
+def _heat(module: Module) -> dict[int, int]:
+    """Spikes a sample that each core sends to others or gets from them."""
+    home = {part.out: part.core for part in module.of_type(Neurons)}
+    found: dict[int, int] = {}
+    for route in module.of_type(Route):
+        own = home[route.source.name]
+        for core, count in zip(route.to, route.spikes or (0,) * len(route.to), strict=True):
+            if core != own:
+                for end in (own, core):
+                    found[end] = found.get(end, 0) + count
+    return found
+
+
+def _tile(
+    x: int,
+    y: int,
+    cores: list[int],
+    parts: Mapping[int, list[Neurons]],
+    colour: Mapping[str, str],
+    heat: Mapping[int, int],
+) -> list[str]:
+    """The cores of a tile as squares; a core's stripes are its parts, the red disc grows with its spikes."""
+    side = ceil(sqrt(len(cores)))
+    size = (_TILE - 4) / side
+    most = max(heat.values(), default=0) or 1
+    found = [f'<rect x="{x}" y="{y}" width="{_TILE - 2}" height="{_TILE - 2}" fill="#f4f4f4" stroke="#bbb"/>']
+    for number, core in enumerate(cores):
+        cx, cy = x + 1 + number % side * size, y + 1 + number // side * size
+        held = parts.get(core, [])
+        total = sum(len(part.slots) for part in held) or 1
+        for part in held:
+            width = size * len(part.slots) / total
+            label = (
+                f"core {core}: {part.out}, {len(part.slots):,} slots, {heat.get(core, 0):,} spikes a sample"
+            )
+            found.append(
+                f'<rect x="{cx:.2f}" y="{cy:.2f}" width="{width:.2f}" height="{size:.2f}" '
+                f'fill="{colour[part.of.name]}"><title>{escape(label)}</title></rect>'
+            )
+            cx += width
+        if held and heat.get(core):
+            radius = size / 2 * sqrt(heat[core] / most)
+            middle = x + 1 + (number % side + 0.5) * size
+            found.append(
+                f'<circle cx="{middle:.2f}" cy="{cy + size / 2:.2f}" r="{radius:.2f}" fill="#c00" '
+                f'fill-opacity="0.45" pointer-events="none"/>'
+            )
+    return found

@@ -1,0 +1,105 @@
+"""A net that exceeds one limit by about 1 % is told which, by how much and whose, and the way out it names works."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+Nmc = Any
+NET = """
+network n(dt = 1 ms, steps = 8)
+input x[{inputs}] : raster()
+pop p[{neurons}] : lif(tau = 20 ms, v_threshold = 1.0)
+x -> p : dense(weight = uniform(0.2, 0.9))
+output p : count()
+"""
+
+
+def program(folder: Path, inputs: int, neurons: int) -> Path:
+    """A population fed by all inputs."""
+    path = folder / "net.snn"
+    path.write_text(NET.format(inputs=inputs, neurons=neurons))
+    return path
+
+
+def chip(folder: Path, base: str, name: str, value: int) -> Path:
+    """A chip with one smaller limit."""
+    path = folder / "chip.toml"
+    path.write_text(f'base = "{base}"\ndescription = "small"\nchips = 1\n[limits]\n{name} = {value}\n')
+    return path
+
+
+def applied(words: list[object], err: str) -> list[list[object]]:
+    """The command lines that follow each tried way out to the letter."""
+    line = re.search(r"tried, and it fits: (.*)", err)
+    assert line, err
+    found = []
+    for way in line[1].split("; or "):
+        if option := re.fullmatch(r"(--bits|--target) (\w+)", way):
+            kept = list(words)
+            if option[1] in kept:
+                kept[kept.index(option[1]) + 1] = option[2]
+            else:
+                kept += option.groups()
+            found.append(kept)
+        else:
+            told = re.fullmatch(r"(chips = \d+) in (.*)", way)
+            assert told, way
+            path = Path(told[2])
+            other = path.with_name("more.toml")
+            other.write_text(re.sub(r"chips = \d+", told[1], path.read_text()))
+            found.append([other if word == path else word for word in words])
+    return found
+
+
+def asked(err: str, name: str) -> tuple[int, int]:
+    """What a refusal says the network takes, and of how much."""
+    found = re.search(rf"([\d,]+) of ([\d,]+) {name}", err)
+    assert found, err
+    return int(found[1].replace(",", "")), int(found[2].replace(",", ""))
+
+
+def assert_way_out(nmc: Nmc, words: list[object], err: str, folder: Path) -> None:
+    """Every way that was printed compiles when it is followed to the letter."""
+    for number, again in enumerate(applied(words, err)):
+        path = folder / f"{number}.nmx"
+        done = nmc(*again, "-o", path)
+        assert done.code == 0, done.err
+        assert zipfile.is_zipfile(path)
+
+
+@pytest.mark.parametrize(
+    ("base", "limit"), [("loihi", "in_axons"), ("loihi", "synapse_words"), ("spinnaker2", "sram_bytes")]
+)
+@given(inputs=st.integers(300, 500), neurons=st.integers(1, 12))
+@settings(max_examples=2, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_one_percent_over_a_limit_of_a_core(
+    nmc: Nmc, tmp_path: Path, base: str, limit: str, inputs: int, neurons: int
+) -> None:
+    spoken, net = limit.replace("_", " "), program(tmp_path, inputs, neurons)
+    words = ["compile", net, "--target", chip(tmp_path, base, limit, inputs // 2), "--effort", "fast", "-q"]
+    needed, _ = asked(nmc(*words).err, spoken)
+    most = needed * 100 // 101
+    chip(tmp_path, base, limit, most)
+    done = nmc(*words, "-o", tmp_path / "a.nmx")
+    assert done.code == 2 and "source: " in done.err
+    assert asked(done.err, spoken) == (needed, most)
+    assert_way_out(nmc, words, done.err, tmp_path)
+    chip(tmp_path, base, limit, needed)
+    assert nmc(*words, "-o", tmp_path / "a.nmx").code == 0, "what was said to be needed is enough"
+
+
+def test_one_percent_over_all_cores(nmc: Nmc, tmp_path: Path) -> None:
+    target = chip(tmp_path, "loihi", "compartments", 8)
+    words = ["compile", program(tmp_path, 3, 1035), "--target", target, "--effort", "fast", "-q"]
+    done = nmc(*words)
+    assert done.code == 2
+    assert asked(done.err, "cores") == (130, 128)
+    assert f"chips = 2 in {target}" in done.err
+    assert_way_out(nmc, words, done.err, tmp_path)
