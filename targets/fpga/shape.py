@@ -298,12 +298,13 @@ def _core_memories(shape: Shape) -> list[Memory]:
 
 
 def class_fields(shape: Shape) -> tuple[Field, ...]:
-    """Fields of a class that are built; what each means: `nmc.targets.fpga.ops.Class`, whose defaults the others have."""
+    """Fields of a class that are built, as `nmc.targets.fpga.ops.Class` tells; the others have its defaults."""
     leaks = shape.leak != "none"
     built = (
         (not shape.theta_bits, Field("theta", shape.vb - 1)), (not shape.bias_bits, Field("bias", shape.vb, True)),
-        (True, Field("v_reset", shape.vb, True)), (leaks, Field("keep", 13)), (leaks and shape.cuba, Field("keep_i", 13)),
-        (True, Field("limit", shape.counter)), (True, Field("reset", 2)), (True, Field("strict", 1)),
+        (True, Field("v_reset", shape.vb, True)), (leaks, Field("keep", 13)),
+        (leaks and shape.cuba, Field("keep_i", 13)), (True, Field("limit", shape.counter)),
+        (True, Field("reset", 2)), (True, Field("strict", 1)),
         (shape.late, Field("late", 1)), (shape.stbif, Field("signed", 1)), (True, Field("once", 1)),
         (shape.windows, Field("open", TICK_BITS)), (shape.windows, Field("close", TICK_BITS)),
     )  # fmt: skip
