@@ -84,6 +84,8 @@ def load_nir(
         if own is not None:
             semantics = NMC
         else:
+            if reset is None and record.reset == "zero":
+                _reset_to_what(graph, semantics)
             graph = _without_metadata(graph)
         return build(path.name, graph, shapes, record, verdict, semantics)
     except Unfit as error:
@@ -152,6 +154,21 @@ def _arithmetic(
     with_r = [node for node in graph.nodes.values() if "r" in node.fields and node.kind in NEURONS]
     verdict = choose(with_r, "nir" if own is not None else convention, dt, file)
     return verdict, preset(semantics, verdict.dt, reset, output_delay), None
+
+
+def _reset_to_what(graph: Graph, semantics: str) -> None:
+    """Ask where a file resets to a value, semantics to 0, and the user has not said which."""
+    names = [
+        node.name
+        for node in graph.nodes.values()
+        if node.kind in SPIKING and bool(np.any(node.array("v_reset", 0.0)))
+    ]
+    if names:
+        raise Unfit(
+            "E0347",
+            f"{', '.join(names[:3])}: v_reset is not 0, but {semantics} resets to 0",
+            "--reset to-value takes the values of the file, --reset zero ignores them",
+        )
 
 
 def _without_metadata(graph: Graph) -> Graph:

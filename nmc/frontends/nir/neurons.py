@@ -8,7 +8,7 @@ import numpy as np
 
 from nmc.frontends.nir.convention import Convention
 from nmc.frontends.nir.metadata import exact
-from nmc.frontends.nir.primitives import SPIKING, Array, Ints, Node, Unfit
+from nmc.frontends.nir.primitives import SPIKING, Array, Ints, Node
 from nmc.ir.const import Const
 from nmc.ir.op import Value
 from nmc.ir.ops.neurons import GRID, Neuron
@@ -133,11 +133,6 @@ def coefficients(node: Node, record: Record, convention: Convention) -> Coeffici
         v_reset = node.array("v_reset", 0.0).astype(np.float64)
         if record.reset == "to-value" and bool(np.any(v_reset)):
             found["v_reset"] = v_reset
-        elif record.reset == "zero" and bool(np.any(v_reset)):
-            raise Unfit(
-                "E0347", "the file resets to a v_reset that is not 0, the semantics reset to 0",
-                "--reset to-value takes the values of the file, --reset subtract needs none",
-            )  # fmt: skip
     return found
 
 
