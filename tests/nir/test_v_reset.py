@@ -16,7 +16,9 @@ nir = pytest.importorskip("nir")
 def resetting(tmp_path: Path) -> Path:
     one = np.ones(3)
     neuron = nir.LIF(tau=0.02 * one, r=one, v_leak=0 * one, v_threshold=one, v_reset=0.1 * one)
-    graph = nir.NIRGraph.from_list(nir.Input(input_type={"input": (3,)}), neuron, nir.Output({"output": (3,)}))
+    graph = nir.NIRGraph.from_list(
+        nir.Input(input_type={"input": (3,)}), neuron, nir.Output({"output": (3,)})
+    )
     path = tmp_path / "resetting.nir"
     nir.write(path, graph)
     return path
