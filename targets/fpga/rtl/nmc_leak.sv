@@ -37,9 +37,11 @@ module nmc_leak #(
         assign up9   = product9[VB+13] && product9[11:0] != 0;
         assign kept9 = clear9 ? value9 : product9[VB+11:12] + VB'(up9);
     end else if (LEAK == 2) begin : g_shift
-        logic signed [VB-1:0] lost8, lost9;
+        // apart from the choice below: beside an unsigned '0 the shift would not be arithmetic
+        logic signed [VB-1:0] lost7, lost8, lost9;
+        assign lost7 = value7 >>> keep7[3:0];
         always_ff @(posedge clk) begin
-            lost8 <= keep7[3:0] == 0 ? '0 : value7 >>> keep7[3:0];
+            lost8 <= keep7[3:0] == 0 ? '0 : lost7;
             lost9 <= lost8;
         end
         assign kept9 = clear9 ? value9 : value9 - lost9;
