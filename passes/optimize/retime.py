@@ -67,10 +67,13 @@ class Retime(Pass, name="retime", takes="snn"):
             if not isinstance(op, snn.ProjectionOp):
                 continue
             source = _sender(module, op.spikes.name)
-            injected = isinstance(module.producers[source], snn.InputOp)
-            least = self.input_delay if injected else self.min_delay
+            sender = module.producers[source]
+            least = self.input_delay if isinstance(sender, snn.InputOp) else self.min_delay
+            delay = (
+                max(op.delay, least) if _sends_nothing(sender) else op.delay
+            )  # nothing comes, however late
             for user in module.users.get(op.out, ()):
-                yield Edge(source, user.out, op.out, op.delay, least)
+                yield Edge(source, user.out, op.out, delay, least)
 
     def _check_range(self, module: Module, edges: list[Edge], latency: dict[str, int]) -> None:
         problems = []
@@ -155,14 +158,20 @@ def _latencies(module: Module, edges: list[Edge], max_delay: int) -> dict[str, i
     return _least_total(edges, longest, pinned, max_delay)
 
 
+def _sends_nothing(op: Op) -> bool:
+    """Whether it stands for the input of a population that nothing drives."""
+    return isinstance(op, snn.Input) and op.encoder in ("constant", "const") and not op.source
+
+
 def _pinned(module: Module) -> dict[str, str]:
     """What cannot start later, and why: all that the host drives, and neurons that fire by themselves."""
     inputs = {op.out for op in module.of_type(snn.InputOp)}
+    driven = {name for name in inputs if not _sends_nothing(module.producers[name])}
     found = dict.fromkeys(inputs, "comes from the host")
     for op in module.ops:
         if not isinstance(op, snn.NeuronOp | Neuron):
             continue
-        if any(value.name in inputs for value in op.current):
+        if any(value.name in driven for value in op.current):
             found[op.out] = "takes a constant current"
         elif isinstance(op, snn.If) and _fires_alone(op):
             found[op.out] = "fires before anything reaches it"

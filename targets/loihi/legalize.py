@@ -161,10 +161,12 @@ class Legalization:
             self.ops.append(changed)
 
     def _population(self, op: Population) -> None:
-        sources = [self.module.producers[value.name] for value in op.current]
+        sources = [
+            source for value in op.current if not _nothing(source := self.module.producers[value.name])
+        ]
         drives = [source for source in sources if isinstance(source, snn.Input)]
         projections = [source for source in sources if isinstance(source, snn.ProjectionOp)]
-        law = self._law(op, drives, projections)
+        law = self._law(op, sources, drives, projections)
         if law is None:
             return
         scaled = [_scaled(item, law.scale) for item in projections]
@@ -195,14 +197,13 @@ class Legalization:
         return Refusal("E0616", f"%{item.out} needs a delay of {longest} steps, Loihi has up to {most}")
 
     def _law(
-        self, op: Population, drives: Sequence[snn.Input], projections: Sequence[snn.ProjectionOp]
-    ) -> Law | None:
+        self, op: Population, sources: Sequence[Op], drives: Sequence[snn.Input],
+        projections: Sequence[snn.ProjectionOp],
+    ) -> Law | None:  # fmt: skip
         """The common form of a population, unless something is wrong with it or what it takes."""
         before = len(self.problems)
-        told = sum(
-            hasattr(self.module.producers[value.name], "advice") for value in op.current
-        )  # refused itself
-        if len(drives) + len(projections) + told != len(op.current) or len(drives) > 1:
+        told = sum(hasattr(source, "advice") for source in sources)  # refused itself
+        if len(drives) + len(projections) + told != len(sources) or len(drives) > 1:
             self.refuse("E0610", "a population takes projections and at most one constant current", op)
         law = law_of(op, projections, self.counts, bool(drives))
         for problem in law if isinstance(law, list) else ():
@@ -229,11 +230,11 @@ class Legalization:
     def _unit(
         self, op: Population, law: Law, drives: Sequence[snn.Input], projections: Sequence[snn.ProjectionOp]
     ) -> Unit | Refusal:
-        if not projections:
+        if drives and not projections:
             return _INPUT_UNIT
         found = Scaling(
             law, projections, self.counts, max(self.module.attr("steps", 32), 1),
-            min(self._bits(item) for item in projections),
+            min((self._bits(item) for item in projections), default=self.options.bits),
             own_bits={item.out: self._bits(item) for item in projections},
             moves=op.reach if isinstance(op, snn.Integrator) else 0.0,
             drive=drives[0].gain * float(law.scale.flat[0]) if drives else 0.0,
@@ -289,8 +290,10 @@ class Legalization:
             text = f"its bias makes it fire before step {op.start}, and no injected spike can hold it back"
             self.refuse("E0614", text, op, "a shorter way from the input, or a smaller bias")
             return
-        if start.gate is not None:
-            currents = [*currents, self._gate(op, start.gate)]
+        if start.gate is not None or not (
+            currents or drive
+        ):  # one of weight zero where nothing else comes in
+            currents = [*currents, self._gate(op, start.gate or (0, 0))]
         consts = {"v_init": ("v", start.v), "u_init": ("u", start.u)}
         given: dict[str, Any] = {key: self.const(f"{op.out}.{end}", data.astype(np.int32))
                  for key, (end, data) in consts.items() if data.any()}  # fmt: skip
@@ -338,6 +341,11 @@ class Legalization:
             out=f"{op.out}.gate", spikes=pulse, weight=weight, delay=0, exp=amount[1], sign="excitatory",
             shape=shape if len(shape) > 1 else (), loc=loc,
         ))  # fmt: skip
+
+
+def _nothing(source: Op) -> bool:
+    """Whether it is the current of a population that nothing drives: the host has nothing to write."""
+    return isinstance(source, snn.Input) and source.encoder == "constant" and not source.source
 
 
 def _scaled(op: snn.ProjectionOp, scale: Array) -> snn.ProjectionOp | Refusal:

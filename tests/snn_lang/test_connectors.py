@@ -173,3 +173,17 @@ def test_imported_files_bring_definitions(make: Make, tmp_path: Path) -> None:
 )  # fmt: skip
 def test_arithmetic(text: str, value: int, make: Make) -> None:
     make(f"assert {text} == {value}")
+
+
+def test_a_list_of_numbers_stands_for_an_array(make: Make) -> None:
+    pops = "input x[2] : rate(max = 100 Hz)\npop a[2] : lif(tau = [5 ms, 20 ms], v_threshold = 1)\n"
+    module = make(pops + "x -> a : dense([[0.5, 0.25], [1, 2]])")
+    held = {const.name: const.array() for const in module.consts}
+    assert held["a/x.w"].tolist() == [[0.5, 0.25], [1, 2]]
+    assert held["a.beta"] == pytest.approx(np.exp([-1 / 5, -1 / 20]), rel=1e-15)
+
+
+def test_one_place_holds_several_populations_and_whole_modules(make: Make) -> None:
+    inner = "module m(n) {\npop p[n] : iaf(v_threshold = 1)\npop q[n] : iaf(v_threshold = 1)\n}\n"
+    module = make(inner + "pop t : m(3)\npop z[2] : iaf(v_threshold = 1)\nplace t, z on cores(0..2)")
+    assert dict(module.attr("places")) == dict.fromkeys(("t.p", "t.q", "z"), "cores(0..2)")

@@ -55,6 +55,11 @@ MISTAKES = [
     ("pop z[3] : izh(e = 3)", "E0372"),
     ("let h' = 3", "E0362"),
     ("place hidden on moon(3)", "E0386"),
+    ("place hidden[0:3] on cores(0..2)", "E0386"),
+    ("let i = 5 msec", "E0368"),
+    ("pop i2[2] : lif(tau = [5 ms, 1 mV])", "E0368"),
+    ("pop i3[2] : lif(tau = [[5 ms], 1 ms])", "E0376"),
+    ("pop i4[2] : lif(tau = [])", "E0369"),
     ("import \"none.snn\"", "E0374"),
     ("pop k[9999, 99999] : good", "E0379"),
 ]  # fmt: skip
@@ -95,6 +100,7 @@ def test_one_mistake_is_one_error_with_a_caret(line: str, code: str, wrong: Wron
         ("image -> hidden : fixed_prob(p_connect = 0.1)", "did you mean p?"),
         ("image -> hiden : dense(weight = 1)", "did you mean hidden?"),
         ("probe hidden.voltage", "did you mean v?"),
+        ("let t = 20 msec", "did you mean ms?"),
         ("neuron o = model { state v = 0; update { vv' = 1 }; threshold v > 1 }", "did you mean v?"),
         ("neuron o = model { sate v = 0; update { v' = 1 }; threshold v > 1 }", "did you mean state?"),
         (

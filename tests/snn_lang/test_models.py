@@ -99,7 +99,7 @@ def test_formatting_a_model_is_even_and_stable() -> None:
         ("input x[1] : raster()\npop p[1] : cell\nx -> p : dense(weight = 1)", "E0368"),
         ("pop p[1] : cell(tau = 20 mV)", "E0368"),
         ("pop p[1] : cell\nprobe p.w", "E0384"),
-        ("pop dt[1] : cell(v_init = [1])", "E0369"),
+        ("pop dt[1] : cell(v_init = [true])", "E0369"),
         ("neuron cell = lif()", "E0367"),
         ("neuron m = model { state v = 0; update { v' = v }; threshold v > 1; threshold v > 2 }", "E0381"),
         ("neuron m = model { state v = 0; param v = 0; update { v' = v }; threshold v > 1 }", "E0367"),

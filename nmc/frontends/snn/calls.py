@@ -140,6 +140,8 @@ def _pool(evaluator: Evaluator, scope: Scope, node: ast.Expr) -> tuple[str, int]
 def _number(value: Any, param: Param, pos: Pos) -> Any:
     if isinstance(value, list) and param.listing:
         return [_number(item, param, pos) for item in value]
+    if isinstance(value, list) and param.array:
+        value = _stacked(value, param, pos)
     if isinstance(value, Random):
         if not param.random:
             raise Fault("E0369", pos, f"{param.name} cannot be drawn from a distribution")
@@ -152,6 +154,24 @@ def _number(value: Any, param: Param, pos: Pos) -> Any:
         raise Fault("E0369", pos, f"{param.name} is a whole number, not {value.value}", "use round(...)")
     _check_bounds(value, param, pos)
     return value
+
+
+def _stacked(items: list[Any], param: Param, pos: Pos) -> Quantity:
+    """An array in place of a list of numbers, or of lists of equal length: ``tau = [5 ms, 10 ms]``."""
+    parts = [_stacked(item, param, pos) if isinstance(item, list) else item for item in items]
+    numbers = [part for part in parts if isinstance(part, Quantity)]
+    if not parts or len(numbers) < len(parts):
+        odd = next((part for part in parts if not isinstance(part, Quantity)), None)
+        shown = "an empty list" if odd is None else f"a list with {kind_name(odd)} in it"
+        raise Fault("E0369", pos, f"{param.name} is a number or a list of numbers, not {shown}")
+    for part in numbers:
+        if part.dim != numbers[0].dim:
+            message = f"{param.name} holds {dim_name(numbers[0].dim)} and {dim_name(part.dim)}"
+            raise Fault("E0368", pos, message, "give all the same unit")
+    shapes = {np.shape(part.value) for part in numbers}
+    if len(shapes) > 1:
+        raise Fault("E0376", pos, f"{param.name} is a list of lists of different lengths")
+    return Quantity(np.array([part.value for part in numbers], np.float64), numbers[0].dim)
 
 
 def _check_dim(dim: Dim, param: Param, pos: Pos) -> None:

@@ -470,13 +470,31 @@ class Elaborator:
         self.network.outputs.append(op)
 
     def _place(self, node: ast.Place, scope: Scope) -> None:
-        view = self._view(node.source, scope)
+        placed = [pop for item in node.items for pop in self._placed(item, scope)]
         call = node.value
         name = call.func.text if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) else ""
         if not isinstance(call, ast.Call) or name not in ("cores", "chips"):
             raise Fault("E0386", call.pos, "a place is cores(...) or chips(...)", "such as cores(0..3)")
         shown = hint_text(ast.Hint(call.pos, name, call.arguments), self._eval, scope)
-        self.network.places[view.pop.name] = shown
+        self.network.places |= dict.fromkeys((pop.name for pop in placed), shown)
+
+    def _placed(self, item: ast.Expr, scope: Scope) -> list[Population]:
+        """The populations that one name in ``place`` means: itself, or all of an instance of a module."""
+        found = self._eval.value(item, scope)
+        if isinstance(found, Instance):
+            inner = f"{found.scope.prefix}"
+            return [
+                pop for pop in self.network.pops.values() if pop.name.startswith(inner) and not pop.is_input
+            ]
+        view = self._view(item, scope)
+        if not view.whole:
+            raise Fault(
+                "E0386",
+                item.pos,
+                f"only the whole of {view.pop.name} can be placed",
+                "make two populations of it",
+            )
+        return [view.pop]
 
 
 class _Stop(Exception):

@@ -270,7 +270,9 @@ def arithmetic(op: str, left: Quantity, right: Quantity, pos: Pos) -> Quantity |
     try:
         with np.errstate(all="ignore"):
             return _compute(op, left, right, pos)
-    except (ZeroDivisionError, OverflowError, ValueError) as error:
+    except OverflowError:
+        raise Fault("E0370", pos, "the result is too large") from None
+    except (ZeroDivisionError, ValueError) as error:
         raise Fault("E0370", pos, f"this has no result: {error}") from None
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from nmc.frontends.snn import syntax as ast
 from nmc.frontends.snn.lexing import KEYWORDS, MAX_DEPTH, STARTERS, Line, Splitter, pos_of, tokens_of
 from nmc.frontends.snn.problems import Fault, Problems, did_you_mean
+from nmc.frontends.snn.values import UNIT_ALIASES, UNITS
 
 if TYPE_CHECKING:
     from lark import Lark, Token
@@ -164,9 +165,10 @@ class Reader:
             raise Fault("E0362", pos_of(prime, self.file), f"{prime} means nothing here", hint)
         parser = lark().parse_interactive(start=start)
         state = parser.parser_state
-        token = tokens[0]
+        token = before = tokens[0]
         try:
-            for token in tokens:
+            for item in tokens:
+                before, token = token, item
                 if token.type in (
                     "NAME",
                     "TEMPLATE",
@@ -184,9 +186,12 @@ class Reader:
                     state.feed_token(self._template(token))
                 else:
                     state.feed_token(token)
-            token = _end_token(tokens[-1])
+            before, token = token, _end_token(tokens[-1])
             return state.feed_token(token, True)
         except UnexpectedInput:
+            if before.type == "NUMBER" and token.type == "NAME" and before.line == token.line:
+                near = did_you_mean(str(token), UNITS, UNIT_ALIASES)
+                raise Fault("E0368", pos_of(token, self.file), f"{token} is no unit", near) from None
             raise self._unexpected(token, tokens if start == "statement" else (), parser) from None
 
     def _template(self, token: Token) -> Token:

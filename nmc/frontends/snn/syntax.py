@@ -233,9 +233,9 @@ class Output(Node):
 
 @dataclass(frozen=True)
 class Place(Node):
-    """``place pop on cores(...)``."""
+    """``place pop, ... on cores(...)``."""
 
-    source: Expr
+    items: tuple[Expr, ...]
     value: Expr
 
 

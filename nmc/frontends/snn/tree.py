@@ -67,8 +67,8 @@ class Builder(Transformer[Token, Any]):
     def output(self, source: ast.Expr, value: ast.Expr) -> ast.Output:  # noqa: D102
         return ast.Output(source.pos, source, value)
 
-    def place(self, source: ast.Expr, value: ast.Expr) -> ast.Place:  # noqa: D102
-        return ast.Place(source.pos, source, value)
+    def place(self, *items: Any) -> ast.Place:  # noqa: D102
+        return ast.Place(items[0].pos, items[:-1], items[-1])
 
     def assert_(self, condition: ast.Expr, message: Token | None) -> ast.Assert:  # noqa: D102
         return ast.Assert(condition.pos, condition, str(message)[1:-1] if message else "")

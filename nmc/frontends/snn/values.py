@@ -28,6 +28,13 @@ UNITS: dict[str, tuple[Dim, int]] = {
     "V": (VOLT, 0), "mV": (VOLT, -3), "uV": (VOLT, -6),
     "step": (STEP, 0), "steps": (STEP, 0), "%": (PLAIN, -2),
 }  # fmt: skip
+#: What people write for them.
+UNIT_ALIASES = {
+    "sec": "s", "second": "s", "seconds": "s", "msec": "ms", "millisecond": "ms", "milliseconds": "ms", "usec": "us",
+    "nsec": "ns", "hz": "Hz", "hertz": "Hz", "khz": "kHz", "mhz": "MHz", "volt": "V", "volts": "V", "v": "V",
+    "mv": "mV", "millivolt": "mV", "millivolts": "mV", "uv": "uV", "percent": "%", "dt": "steps", "ticks": "steps",
+    "timesteps": "steps",
+}  # fmt: skip
 _DIM_NAMES = {PLAIN: "a plain number", TIME: "a time", RATE: "a rate", VOLT: "a voltage", STEP: "steps"}
 
 
