@@ -245,6 +245,20 @@ def _costs(facts: Mapping[str, Any]) -> list[tuple[str, object]]:
         ("synaptic_operations_per_sample", "synaptic operations", 1.0, ",.1f", ""),
         ("energy_per_sample_j", "energy", 1e6, ",.3f", " uJ (estimate from published event costs)"),
         ("time_per_sample_s", "time", 1e3, ",.4f", " ms (estimate from published event costs)"),
+        (
+            "late_ticks_150_mhz_per_sample",
+            "missed deadlines",
+            1.0,
+            ",.1f",
+            " ticks of PEs over 1 ms at 150 MHz",
+        ),
+        (
+            "late_ticks_300_mhz_per_sample",
+            "missed deadlines",
+            1.0,
+            ",.1f",
+            " ticks of PEs over 1 ms at 300 MHz",
+        ),
     )
     known = [item for item in names if facts.get(item[0]) is not None]
     return [

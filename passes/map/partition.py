@@ -171,9 +171,14 @@ class _Partitioner:
         return frozenset(found)
 
     def _fewest(self, population: Op) -> int:
-        """Boxes that the compartments alone ask for."""
+        """Boxes that the compartments alone ask for, or the cycles of a tick where these are limited."""
         neurons = population.result.type.size * self._per_neuron(population)
-        return max(1, ceil(neurons / self.target.limits["compartments"]))
+        least = max(1, ceil(neurons / self.target.limits["compartments"]))
+        if budget := self.target.limits.get("tick_cycles"):
+            whole = tuple(Span(0, extent) for extent in population.result.shape)
+            cycles = self.target.demands.incoming(self.module, population, whole).get("tick_cycles", 0)
+            least = max(least, ceil(cycles / budget))
+        return least
 
     def _demand(self, population: Op, box: Box, slot: int = 0, tiling: Sequence[Box] | None = None) -> Demand:
         """Demand of a box; `tiling` is how its own population is cut, if not as noted.

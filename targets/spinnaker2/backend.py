@@ -15,6 +15,7 @@ from nmc.ir.diagnostics import fail
 from nmc.ir.interp import Progress, Result, join_results
 from nmc.ir.module import Module
 from nmc.ir.ops.mapped import HOST, Neurons
+from nmc.ir.target import resolve
 from nmc.targets.spinnaker2 import deadline
 from nmc.targets.spinnaker2 import ops as s2
 from nmc.targets.spinnaker2.build import used_bytes
@@ -165,10 +166,13 @@ def describe(module: Module) -> dict[str, Any]:
         for item in every
     }
     synapses = sum(_synapses(via) for via in module.ops if isinstance(via, s2.SynapseOp))
-    table = deadline.loads(module, where, every)
-    told = deadline.summary(module, table)
-    warnings = deadline.warnings(table, told["measured"]) + _lost(module)
-    return {"cores": cores, "synapses": synapses, "deadline": told, "warnings": warnings}
+    found: dict[str, Any] = {"cores": cores, "synapses": synapses, "warnings": _lost(module)}
+    if table := deadline.loads(module):
+        told = deadline.summary(module, table)
+        free = resolve(module.attr("target", "spinnaker2")).cores - len(cores)
+        found |= {"deadline": told}
+        found["warnings"] = deadline.warnings(table, told["measured"], free) + found["warnings"]
+    return found
 
 
 def _lost(module: Module) -> list[str]:

@@ -13,7 +13,7 @@ _EVENT = sum(EVENT.values()) / len(EVENT)
 
 
 def summary(events: EventCounts, samples: int) -> dict[str, float]:
-    """Spikes, synaptic events, neuron updates, energy (J) and time (s) a sample.
+    """Spikes, synaptic events, neuron updates, energy (J), time (s) and late ticks of PEs a sample.
 
     Energy counts the cycles of all PEs (instructions of ticks, updates, packets and synaptic events) and packets on the
     network on chip; time is steps times the tick, because the chip runs in real time.
@@ -33,4 +33,5 @@ def summary(events: EventCounts, samples: int) -> dict[str, float]:
         "neuron_updates_per_sample": updates / samples,
         "energy_per_sample_j": joules / samples,
         "time_per_sample_s": events.steps * tick,
+        **{f"late_ticks_{c // 1_000_000}_mhz_per_sample": n / samples for c, n in events.late.items()},
     }

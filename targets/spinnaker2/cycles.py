@@ -7,10 +7,16 @@ counts them again. Cycles an instruction are not public for this chip: `CPI` is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from nmc.targets.spinnaker2.laws import Law
 from nmc.targets.spinnaker2.rows import ConvRows, Rows, SparseRows
+
+Array = NDArray[Any]
 
 #: Assumed cycles an instruction.
 CPI = 1.4
@@ -30,12 +36,15 @@ POOL_TAP = 13
 SEND = 20
 #: Instructions a received spike for each entry that it matches, by row format; a table of more than one entry adds
 #: `SEARCH` for each halving.
-SPIKE = {"dense8": 107, "sparse16": 91, "sparse32": 81, "conv": 108}
+SPIKE = {"dense8": 107, "sparse16": 91, "sparse32": 81, "conv": 141}
 SEARCH = 10
+#: Instructions a received spike that comes from outside the rows of its entry.
+MISS = 49
 #: Instructions a synaptic event, by row format (a payload or gain other than 1 adds one to ``dense8`` and ``conv``).
-EVENT = {"dense8": 4.0, "sparse16": 16.0, "sparse32": 14.0, "conv": 4.0}
-#: Instructions of ``conv`` a row of the kernel, and a position in a row.
-KERNEL_ROW, KERNEL_TAP = 99, 34
+EVENT = {"dense8": 4.0, "sparse16": 16.0, "sparse32": 14.0, "conv": 4.8}
+#: Instructions of ``conv`` a row of the kernel, a row that reaches the box, a position of such a row, and a position
+#: that reaches the box.
+KERNEL_ROW, KERNEL_LINE, KERNEL_TAP, KERNEL_HIT = 13, 20, 19, 34
 
 
 def neuron_instructions(law: Law, *, uniform: bool) -> int:
@@ -45,38 +54,66 @@ def neuron_instructions(law: Law, *, uniform: bool) -> int:
     return NEURON[name][0 if uniform else 1] + taps
 
 
-def spike_instructions(rows: Rows, entries: int) -> float:
-    """Instructions of one received spike on average over its sources, in a table of `entries`."""
-    fixed = SPIKE[rows.format] + SEARCH * entries.bit_length()
-    if isinstance(rows, ConvRows):
-        kernel: tuple[int, ...] = rows.weight.shape[2:]
-        lines = kernel[0] if len(kernel) == 2 else 1
-        return float(fixed) + lines * (
-            KERNEL_ROW + kernel[-1] * (KERNEL_TAP + EVENT["conv"] * rows.kernel_stride)
-        )
-    elements = rows.source.size if isinstance(rows, SparseRows) else rows.weights.size
-    return fixed + EVENT[rows.format] * elements / max(rows.sources, 1)
-
-
-def tick_instructions(
-    law: Law, neurons: int, *, uniform: bool, sent: float = 0.0, received: Iterable[tuple[Rows, float]] = ()
-) -> float:
-    """Instructions of a tick.
+def row_instructions(
+    form: str, entries: int, events: Array, geometry: Mapping[str, int] | None = None
+) -> NDArray[np.int64]:
+    """Instructions of a received spike, by source of an entry.
 
     Parameters
     ----------
-    law : Law
-    neurons : int
-    uniform : bool
-        Whether all parameters are shared by all neurons.
-    sent : float
-        Spikes that the neurons send.
-    received : iterable of (rows, spikes)
-        For each entry of the population table, the spikes that match it.
+    form : str
+        Row format.
+    entries : int
+        Entries of the population table.
+    events : (sources,) array
+        Synaptic events of a spike of each source.
+    geometry : mapping or None
+        Of ``conv`` (`layout.GEOMETRY`).
     """
-    table = list(received)
-    incoming = sum(spikes * spike_instructions(rows, len(table)) for rows, spikes in table)
-    return TICK + neurons * neuron_instructions(law, uniform=uniform) + sent * SEND + incoming
+    found = SPIKE[form] + SEARCH * entries.bit_length() + EVENT[form] * events
+    if geometry is not None:
+        lines, taps = hits(geometry, events.size)
+        found += geometry["kernel_y"] * KERNEL_ROW + lines * KERNEL_LINE
+        found += lines * geometry["kernel_x"] * KERNEL_TAP + lines * taps * KERNEL_HIT
+    return np.asarray(np.rint(found), np.int64)
+
+
+def hits(geometry: Mapping[str, int], sources: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of the kernel, and positions in each of them, with which each source of a box reaches the target box."""
+    width = geometry["width"]
+    at = np.arange(sources) // geometry["channels"]
+    lines = _axis_hits(geometry, "y", -(-sources // (geometry["channels"] * width)))
+    return lines[at // width], _axis_hits(geometry, "x", width)[at % width]
+
+
+def _axis_hits(geometry: Mapping[str, int], axis: str, extent: int) -> NDArray[np.int64]:
+    """Kernel positions along an axis with which each place of the source box reaches the target box."""
+    taps = np.arange(geometry[f"kernel_{axis}"]) * geometry[f"dilation_{axis}"]
+    away = (geometry[f"{axis}0"] + geometry[f"pad_{axis}"] + np.arange(extent))[:, None] - taps
+    out, rest = np.divmod(away, geometry[f"stride_{axis}"])
+    inside = (out >= geometry[f"t{axis}0"]) & (out < geometry[f"t{axis}1"])
+    return np.asarray(((away >= 0) & (rest == 0) & inside).sum(axis=1), np.int64)
+
+
+def row_events(rows: Rows) -> NDArray[np.int64]:
+    """Synaptic events of a spike, by source of an entry (a dense row counts whole)."""
+    if isinstance(rows, SparseRows):
+        return np.bincount(rows.source, minlength=rows.sources)
+    if isinstance(rows, ConvRows):
+        lines, taps = hits(rows.geometry(), rows.sources)
+        return lines * taps * np.resize(rows.widths, rows.sources)
+    return np.full(rows.sources, rows.weights.shape[1])
+
+
+def spike_instructions(rows: Rows, entries: int) -> NDArray[np.int64]:
+    """Instructions of a received spike, by source of an entry in a table of `entries`."""
+    geometry = rows.geometry() if isinstance(rows, ConvRows) else None
+    return row_instructions(rows.format, entries, row_events(rows), geometry)
+
+
+def tick_instructions(law: Law, neurons: int, *, uniform: bool) -> int:
+    """Instructions of a tick without spikes; `uniform` where all parameters are shared by all neurons."""
+    return TICK + neurons * neuron_instructions(law, uniform=uniform)
 
 
 def deadline_margin(instructions: float, clock: int, tick_seconds: float = 1e-3) -> float:

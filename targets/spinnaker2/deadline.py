@@ -1,4 +1,4 @@
-"""Whether PEs keep up: instructions of an average tick, and of the fullest one, against 1 ms."""
+"""Whether PEs keep up: instructions of an average tick, and of the fullest one, against 1 ms (`activity`)."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from nmc.ir.module import Module
-from nmc.ir.ops.mapped import Route
-from nmc.targets.spinnaker2 import ops as s2
-from nmc.targets.spinnaker2.build import PeProgram
-from nmc.targets.spinnaker2.cycles import CLOCKS, CPI, tick_instructions
-from nmc.targets.spinnaker2.emit import Layout
-from nmc.targets.spinnaker2.target import chip_data, core_of, pe_number, place_of
+from nmc.ir.ops.mapped import Neurons
+from nmc.targets.spinnaker2.cycles import CLOCKS, CPI
+from nmc.targets.spinnaker2.target import chip_data, pe_number, place_of
 
 
 @dataclass(frozen=True)
@@ -24,9 +21,9 @@ class Load:
     core : int
     population : str
     mean : float
-        Average tick, by the spikes that placement counted (or guessed).
+        Average tick, by the spikes that were counted (or guessed).
     peak : float
-        The tick in which all that the host sends at once arrives, on top of the average.
+        Fullest tick.
     """
 
     core: int
@@ -40,60 +37,29 @@ class Load:
         return 1.0 - self.peak * CPI / (clock * tick)
 
 
-def loads(module: Module, where: Layout, programs: Sequence[PeProgram]) -> list[Load]:
-    """Load of every PE."""
-    steps = max(int(module.attr("steps") or 1), 1)
-    routes = {
-        route.source.name: dict(zip(route.to, route.spikes, strict=False)) for route in module.of_type(Route)
-    }
-    sender, names = {}, {}
-    for name, parts in where.parts.items():
-        for part, keys in zip(parts, where.keys[name], strict=True):
-            sender[keys.base] = (part.out, _at_once(module, name))
-            names[part.core] = name
-    found = []
-    for item in programs:
-        core = core_of(item.chip, item.pe)
-        mean, peak = [], []
-        for entry in item.entries:
-            source, at_once = sender[entry.key]
-            spikes = float(routes.get(source, {}).get(core, 0))
-            mean.append((entry.rows, spikes / steps))
-            peak.append((entry.rows, spikes if at_once else spikes / steps))
-        shared = all(value.size == 1 for value in item.params.values())
-        sent = sum(
-            max(routes.get(part.out, {}).values(), default=0)
-            for part in where.parts[names[core]]
-            if part.core == core
-        )
-        takes = [
-            tick_instructions(item.law, item.neurons, uniform=shared, sent=sent / steps, received=table)
-            for table in (mean, peak)
-        ]
-        found.append(Load(core, names[core], *takes))
-    return found
-
-
-def _at_once(module: Module, name: str) -> bool:
-    """Whether an input sends everything in one step."""
-    op = module.producers[name]
-    return isinstance(op, s2.Input) and op.encoder == "burst"
+def loads(module: Module) -> list[Load]:
+    """Load of every PE, as the partition noted it; nothing where another pass cut the network."""
+    noted: Mapping[str, Any] = module.attr("ticks") or {"loads": {}}
+    return [
+        Load(part.core, part.of.name, *noted["loads"][part.out])
+        for part in module.of_type(Neurons)
+        if part.out in noted["loads"]
+    ]
 
 
 def summary(module: Module, table: Sequence[Load]) -> dict[str, Any]:
     """The fullest PE with its margins, and whether spikes were measured; for the report."""
     worst = max(table, key=lambda load: load.peak)
-    placement: Mapping[str, Any] = module.attr("placement") or {}
     return {
         "core": pe_number(*place_of(worst.core)), "population": worst.population, "instructions": round(worst.peak),
         "mean_instructions": round(worst.mean),
         "margins": {f"{clock // 1_000_000} MHz": round(worst.margin(clock), 4) for clock in CLOCKS},
-        "measured": placement.get("spikes") == "measured",
+        "measured": module.attr("ticks")["spikes"] == "measured",
     }  # fmt: skip
 
 
-def warnings(table: Sequence[Load], measured: bool) -> list[str]:
-    """One line for the PEs that miss the tick even at the highest clock."""
+def warnings(table: Sequence[Load], measured: bool, free: int) -> list[str]:
+    """One line for the PEs that miss the tick even at the highest clock; `free` PEs are left."""
     clock, tick = max(CLOCKS), float(chip_data()["chip"]["tick"]["value"])
     late = sorted((load for load in table if load.margin(clock) < 0), key=lambda load: -load.peak)
     if not late:
@@ -104,6 +70,6 @@ def warnings(table: Sequence[Load], measured: bool) -> list[str]:
     fullest = f"%{worst.population} on PE {pe_number(*place_of(worst.core))}"
     return [
         f"{len(late)} of {len(table)} PEs miss a tick of {1e3 * tick:g} ms at {clock // 1_000_000} MHz {counted}; the "
-        f"fullest ({fullest}) takes {milliseconds:.2f} ms: cut it smaller (spinnaker2-partition{{neurons=...}}), or "
-        f"run slower than real time"
+        f"fullest ({fullest}) takes {milliseconds:.2f} ms, and {free} PEs are free: pool before the layer or use fewer "
+        f"--levels (fewer spikes a tick), allow more chips, or run slower than real time"
     ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -12,14 +14,29 @@ from nmc.ir.diagnostics import Diagnostic, NmcError
 from nmc.ir.module import Module
 from nmc.ir.op import Op, Span
 from nmc.ir.target import Box, Demand
+from nmc.passes.map.tiling import smallest_box
 from nmc.targets.spinnaker2 import ops as s2
+from nmc.targets.spinnaker2.activity import Activity, shapes_of, tick_loads
 from nmc.targets.spinnaker2.build import used_bytes
-from nmc.targets.spinnaker2.cycles import CPI, TICK, neuron_instructions
+from nmc.targets.spinnaker2.cycles import CPI, tick_instructions
 from nmc.targets.spinnaker2.layout import MAX_DELAY, MAX_TARGETS
 from nmc.targets.spinnaker2.programs import program
-from nmc.targets.spinnaker2.wiring import source_mask, vias_of
+from nmc.targets.spinnaker2.wiring import Arriving, rows_onto, source_mask, vias_of
 
 Array = NDArray[Any]
+#: Where even one neuron takes longer than a budget, boxes may take so many times what it takes.
+_ABOVE = 1.5
+
+
+@dataclass(frozen=True, eq=False)
+class Budget:
+    """Cycles that a box may take in its fullest tick, and the spikes that come.
+
+    A box is never too large for it where a single neuron is: such populations get a budget of their own.
+    """
+
+    activity: Activity
+    cycles: int
 
 
 class SpinnakerDemands:
@@ -27,9 +44,17 @@ class SpinnakerDemands:
 
     What a box takes depends on how its sources are cut: an entry of the population table for each of their boxes. The
     module's attribute ``source_boxes`` says how; `nmc.targets.spinnaker2.fit` sets it from the attempt before.
+
+    Parameters
+    ----------
+    budget : Budget or None
+        Adds the demand ``tick_cycles``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, budget: Budget | None = None) -> None:
+        self._budget = budget
+        self._least: dict[str, float] = {}
+        self._shapes: dict[str, tuple[int, ...]] = {}
         self._masks: dict[tuple[str, Box], NDArray[np.bool_]] = {}
         self._incoming: dict[tuple[str, Box], Demand] = {}
         self._boxes: tuple[object, dict[str, Sequence[Box]]] = (None, {})
@@ -79,16 +104,35 @@ class SpinnakerDemands:
         short = any(via.format == "sparse16" for via, _ in vias_of(module, population))
         if short and size > MAX_TARGETS["sparse16"]:  # no rows can be made; too large is all there is to say
             return {"compartments": size, "populations": 1, "short_targets": size}
-        made = program(module, population, box, self._cut(module))
+        onto = list(rows_onto(module, population, box, self._cut(module)))
+        made = program(module, population, box, self._cut(module), onto=onto)
         most = int(module.attr("most_neurons") or size)  # a larger box counts as two
         slack = dict(module.attr("slack") or {}).get(population.out, 0)
         uniform = all(value.size == 1 for value in population.given.values())
-        instructions = TICK + size * neuron_instructions(population.law, uniform=uniform)
+        instructions = tick_instructions(population.law, size, uniform=uniform)
         return {
             "compartments": size, "populations": 1 + (size > most), "sram_bytes": used_bytes(made) + slack,
             "short_targets": size if short else 0, "update_cycles": int(instructions * CPI),
             "in_axons": sum(entry.rows.sources for entry in made.entries),
+            **({"tick_cycles": self._tick(module, population, box, onto)} if self._budget else {}),
         }  # fmt: skip
+
+    def _tick(self, module: Module, population: s2.NeuronOp, box: Box, onto: Sequence[Arriving]) -> int:
+        """Cycles of the fullest tick, in proportion to the budget of the population."""
+        assert self._budget is not None
+        cycles = self._cycles(module, population, box, onto)
+        if population.out not in self._least:
+            least = smallest_box(population.shape)
+            rows = list(rows_onto(module, population, least, self._cut(module)))
+            self._least[population.out] = self._cycles(module, population, least, rows)
+        own = self._least[population.out]
+        return ceil(cycles if own <= self._budget.cycles else cycles * self._budget.cycles / (_ABOVE * own))
+
+    def _cycles(self, module: Module, population: s2.NeuronOp, box: Box, onto: Sequence[Arriving]) -> float:
+        assert self._budget is not None
+        self._shapes = self._shapes or shapes_of(module)
+        loads = tick_loads(self._budget.activity, population, box, onto, self._shapes, self._cut(module))
+        return CPI * float(loads.max())
 
     def _cut(self, module: Module) -> dict[str, Sequence[Box]]:
         given = module.attr("source_boxes")

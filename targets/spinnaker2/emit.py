@@ -6,21 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nmc.ir.diagnostics import fail
+from nmc.ir.diagnostics import DoesNotFit, fail
 from nmc.ir.module import Module
 from nmc.ir.op import Op
 from nmc.ir.ops import snn
-from nmc.ir.ops.mapped import HOST, Neurons, Synapses
+from nmc.ir.ops.mapped import HOST, Neurons
 from nmc.passes.base import Pass
 from nmc.passes.map.place import check_placed
 from nmc.targets.spinnaker2 import ops as s2
 from nmc.targets.spinnaker2.build import PeProgram, build
 from nmc.targets.spinnaker2.image import to_module
 from nmc.targets.spinnaker2.keys import KeyRange, allocate
-from nmc.targets.spinnaker2.layout import Box, ChipImage, InputMap, OutputMap, Part, PopMap
+from nmc.targets.spinnaker2.layout import Box, ChipImage, InputMap, OutputMap, Part, PopMap, Route
 from nmc.targets.spinnaker2.programs import Site, program
 from nmc.targets.spinnaker2.router import Flow, Place, noc_targets, tables
 from nmc.targets.spinnaker2.target import chip_data, place_of
+from nmc.targets.spinnaker2.ways import place_of_part, ways
 
 
 @dataclass(frozen=True)
@@ -45,20 +46,24 @@ class Layout:
     parts : mapping of str to sequence of Neurons
         Parts of each population and input, in order.
     keys : mapping of str to sequence of KeyRange
-    flows : mapping of str to Flow
+    flows : mapping of str to sequence of Flow
         By name of the part.
     chips : int
     """
 
     parts: Mapping[str, Sequence[Neurons]]
     keys: Mapping[str, Sequence[KeyRange]]
-    flows: Mapping[str, Flow]
+    flows: Mapping[str, Sequence[Flow]]
     chips: int
 
     @property
     def boxes(self) -> dict[str, Sequence[Box]]:
         """How everything is cut."""
         return {name: [part.box for part in found] for name, found in self.parts.items()}
+
+    def targets(self, part: str) -> frozenset[Place]:
+        """All PEs that any spike of a part goes to."""
+        return frozenset().union(*(flow.targets for flow in self.flows[part]))
 
     def sizes(self) -> dict[KeyRange, int]:
         """Keys in use."""
@@ -69,27 +74,17 @@ class Layout:
         }
 
 
-def layout_of(module: Module) -> Layout:
-    """Find keys and ways of all parts."""
+def layout_of(module: Module, *, ranges: bool = True) -> Layout:
+    """Find keys and ways of all parts; `ranges` as `nmc.targets.spinnaker2.ways.ways`."""
     parts: dict[str, list[Neurons]] = {}
     for part in module.of_type(Neurons):
         parts.setdefault(part.of.name, []).append(part)
     keys = allocate({name: [part.result.type.size for part in found] for name, found in parts.items()})
-    places = {
-        part.out: (0, -1) if part.core == HOST else place_of(part.core)
-        for found in parts.values()
-        for part in found
+    own = {
+        part.out: key for name, found in parts.items() for part, key in zip(found, keys[name], strict=True)
     }
-    targets: dict[str, set[Place]] = {}
-    for link in module.of_type(Synapses):
-        targets.setdefault(link.source.name, set()).add(places[link.target.name])
-    flows = {
-        part.out: Flow(key, places[part.out][0], frozenset(targets.get(part.out, ())))
-        for name, found in parts.items()
-        for part, key in zip(found, keys[name], strict=True)
-    }
-    chips = 1 + max(chip for chip, _ in places.values())
-    return Layout(parts, keys, flows, chips)
+    chips = 1 + max(place_of_part(part)[0] for found in parts.values() for part in found)
+    return Layout(parts, keys, ways(module, own, ranges=ranges), chips)
 
 
 def programs(module: Module, where: Layout) -> list[PeProgram]:
@@ -101,7 +96,7 @@ def programs(module: Module, where: Layout) -> list[PeProgram]:
             continue
         for number, part in enumerate(parts):
             chip, pe = place_of(part.core)
-            noc = noc_targets(chip, where.flows[part.out].targets)
+            noc = noc_targets(chip, where.targets(part.out))
             site = Site(chip, pe, where.keys, number, noc)
             found.append(program(module, op, part.box, where.boxes, site))
     return sorted(found, key=lambda item: (item.chip, item.pe))
@@ -119,7 +114,10 @@ def build_image(module: Module) -> ChipImage:
     check_placed(module)
     where = layout_of(module)
     limit = int(chip_data()["router"]["entries"]["value"])
-    routers = tables(list(where.flows.values()), where.sizes(), where.chips, limit)
+    try:
+        routers = _routers(where, limit)
+    except DoesNotFit:
+        routers = _routers(layout_of(module, ranges=False), limit)
     images = tuple(build(item) for item in programs(module, where))
     inputs = tuple(
         InputMap(op.out, op.shape, _parts(where, op.out), encoder_of(op)) for op in module.of_type(snn.InputOp)
@@ -128,6 +126,11 @@ def build_image(module: Module) -> ChipImage:
     pops = tuple(PopMap(op.out, op.shape, _parts(where, op.out)) for op in module.of_type(s2.NeuronOp))
     outputs = _outputs(module)
     return ChipImage(images, routers, inputs, pops, outputs, (where.chips, 1), int(module.attr("steps") or 1))
+
+
+def _routers(where: Layout, limit: int) -> dict[int, tuple[Route, ...]]:
+    flows = [flow for found in where.flows.values() for flow in found]
+    return tables(flows, where.sizes(), where.chips, limit)
 
 
 def _parts(where: Layout, name: str) -> tuple[Part, ...]:

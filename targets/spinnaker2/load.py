@@ -32,6 +32,7 @@ class LoadedEntry:
 
     Either `dense` is the (count, targets) int8 matrix of a ``dense8`` entry, or the synapses of source s are those
     from ``starts[s]`` to ``starts[s + 1]`` of `field` (delay field), `type`, `target`, `weight` (int64 each).
+    `geometry` is that of a ``conv`` entry.
     """
 
     key: int
@@ -47,6 +48,7 @@ class LoadedEntry:
     type: Array
     target: Array
     weight: Array
+    geometry: Mapping[str, int] | None = None
 
     def row_lengths(self) -> NDArray[np.int64]:
         """Synaptic events of a spike, by source (a dense row counts whole)."""
@@ -224,17 +226,18 @@ def _entry(image: PeImage, e: Mapping[str, int], g: Mapping[str, int], check: _C
     check(1 <= e["count"] <= 1 << 20, f"entry {e['key']:#x} has {e['count']} sources")
     name = layout.FORMATS[code]
     none = np.zeros(0, np.int64)
-    dense, lists = None, (np.zeros(e["count"] + 1, np.int64), none, none, none, none)
+    geometry, dense, lists = None, None, (np.zeros(e["count"] + 1, np.int64), none, none, none, none)
     if name == "dense8":
         dense = _dense(image, e, g, check)
     elif name == "conv":
-        starts, target, weight = _conv(image, e, g, check)
+        geometry = _geometry(image, e, g, check)
+        starts, target, weight = _conv(image, e, geometry, check)
         lists = (starts, np.full(target.size, late), np.full(target.size, kind), target, weight)
     else:
         lists = _sparse(image, e, g, name, check)
     gain = e["gain"] - ((e["gain"] >> 31) << 32)
     at = (late, kind, e["target"])
-    return LoadedEntry(e["key"], e["mask"], e["first"], e["count"], gain, name, dense, at, *lists)
+    return LoadedEntry(e["key"], e["mask"], e["first"], e["count"], gain, name, dense, at, *lists, geometry)
 
 
 def _bytes(image: PeImage, region: str, pointer: int, size: int, check: _Check) -> NDArray[np.uint8]:
@@ -285,9 +288,7 @@ def _sparse(
     return starts, late, kind, target, weight.astype(np.int64)
 
 
-def _conv(
-    image: PeImage, e: Mapping[str, int], g: Mapping[str, int], check: _Check
-) -> tuple[Array, Array, Array]:
+def _geometry(image: PeImage, e: Mapping[str, int], g: Mapping[str, int], check: _Check) -> Mapping[str, int]:
     check(e["stride"] % 4 == 0 == e["rows"] % 4, f"entry {e['key']:#x}: rows are not aligned")
     words = _bytes(image, "geometry", e["stride"], 4 * len(layout.GEOMETRY), check).view(np.int32)
     q = {name: int(word) for name, word in zip(layout.GEOMETRY, words, strict=True)}
@@ -300,6 +301,12 @@ def _conv(
     )
     extent = [q["ty1"] - q["ty0"], q["tx1"] - q["tx0"], q["tc1"] - q["tc0"]]
     check(min(extent) > 0 and int(np.prod(extent)) <= g["stride"], "a target box is not that of the PE")
+    return q
+
+
+def _conv(
+    image: PeImage, e: Mapping[str, int], q: Mapping[str, int], check: _Check
+) -> tuple[Array, Array, Array]:
     channel = q["c0"] + np.arange(q["channels"])
     low = np.maximum(channel // q["group_in"] * q["group_out"], q["tc0"])
     high = np.maximum(np.minimum((channel // q["group_in"] + 1) * q["group_out"], q["tc1"]), low)

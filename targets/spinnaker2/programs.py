@@ -17,7 +17,7 @@ from nmc.targets.spinnaker2.build import PeProgram
 from nmc.targets.spinnaker2.keys import KeyRange
 from nmc.targets.spinnaker2.layout import Box, NocTarget
 from nmc.targets.spinnaker2.rows import Entry
-from nmc.targets.spinnaker2.wiring import rows_onto
+from nmc.targets.spinnaker2.wiring import Arriving, rows_onto
 
 Array = NDArray[Any]
 #: Packets on the network on chip that are allowed for before places are known: one for each QPE.
@@ -51,6 +51,7 @@ def program(
     box: Box,
     boxes_of: dict[str, Sequence[Box]],
     site: Site | None = None,
+    onto: Sequence[Arriving] | None = None,
 ) -> PeProgram:
     """The program for a box; without a site as large as it can be anywhere (keys are made up).
 
@@ -63,10 +64,14 @@ def program(
     boxes_of : mapping of str to sequence of Box
         How populations and inputs are cut.
     site : Site or None
+    onto : sequence or None
+        What `rows_onto` gives, where the caller has it.
     """
     place = site or Site()
     entries = []
-    for number, (source, part, rows, first, gain) in enumerate(rows_onto(module, population, box, boxes_of)):
+    for number, (source, part, rows, first, gain) in enumerate(
+        rows_onto(module, population, box, boxes_of) if onto is None else onto
+    ):
         keys = place.keys[source][part] if site else KeyRange(number << 12, 0xFFFFF000)
         entries.append(Entry(keys.base, keys.mask, rows, first, gain))
     record, ticks = recording(module, population)

@@ -206,10 +206,15 @@ class ConvRows:
         return low, np.maximum(np.minimum((group + 1) * outer, self.target[0].stop), low)
 
     @property
+    def widths(self) -> NDArray[np.int64]:
+        """Targets of a kernel position, by channel of the source box."""
+        low, high = self._reach()
+        return np.asarray(high - low, np.int64)
+
+    @property
     def kernel_stride(self) -> int:
         """Bytes of one kernel position: whole words."""
-        low, high = self._reach()
-        return max(-(-int((high - low).max()) // 4) * 4, 4)
+        return max(-(-int(self.widths.max()) // 4) * 4, 4)
 
     def row_bytes(self) -> int:
         """Bytes in the region rows."""

@@ -18,6 +18,8 @@ from nmc.targets.spinnaker2.rows import ConvRows, DenseRows, Rows, SparseRows
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]
+#: Population or input, which of its boxes, rows from neuron `first` of that box on, `first`, factor of the weights.
+Arriving = tuple[str, int, Rows, int, int]
 
 
 def whole(shape: Shape) -> Box:
@@ -108,7 +110,7 @@ def _by_target(via: s2.Sparse) -> tuple[Array, Array, Array, Array]:
 
 def rows_onto(
     module: Module, population: Op, box: Box, boxes_of: dict[str, Sequence[Box]]
-) -> Iterator[tuple[str, int, Rows, int, int]]:
+) -> Iterator[Arriving]:
     """All rows that a PE holds for a box.
 
     Parameters
@@ -144,9 +146,7 @@ def rows_onto(
             yield name, part, rows, first, gain
 
 
-def _conv_rows(
-    via: s2.Conv, kind: int, box: Box, boxes: Sequence[Box]
-) -> Iterator[tuple[str, int, Rows, int, int]]:
+def _conv_rows(via: s2.Conv, kind: int, box: Box, boxes: Sequence[Box]) -> Iterator[Arriving]:
     mask = _conv_mask(via, box).reshape(via.spikes.shape)
     for part, source in enumerate(boxes):
         if mask[tuple(span.slice() for span in source)].any():
@@ -155,9 +155,7 @@ def _conv_rows(
             yield via.spikes.name, part, rows, 0, via.gain
 
 
-def _dense_rows(
-    via: s2.SynapseOp, kind: int, box: Box, boxes: Sequence[Box]
-) -> Iterator[tuple[str, int, Rows, int, int]]:
+def _dense_rows(via: s2.SynapseOp, kind: int, box: Box, boxes: Sequence[Box]) -> Iterator[Arriving]:
     assert isinstance(via, s2.Dense)
     block = via.weight.array()[neurons_of(via.result.shape, box)]
     for part, source in enumerate(boxes):

@@ -64,12 +64,12 @@ def sparse(form: Any, each: int) -> SparseRows:
     return SparseRows(form, SOURCES, source, np.tile(np.arange(each), SOURCES), np.ones(source.size, int))
 
 
-def conv(taps: int, channels: int) -> ConvRows:
-    pad, space = taps // 2, Span(0, 16)
+def conv(taps: int, channels: int, stride: int = 1, rows: Span | None = None) -> ConvRows:
+    """A kernel on 16 x 16 places, or those of its output that are in `rows`."""
+    pad, space, out = taps // 2, Span(0, 16), Span(0, 16 // stride)
     weight = np.ones((channels, 1, taps, taps), int)
-    return ConvRows(
-        weight, (1, 1), (pad,) * 4, (1, 1), 1, (Span(0, 1), space, space), (Span(0, channels), space, space)
-    )
+    goal = (Span(0, channels), rows or out, out)
+    return ConvRows(weight, (stride, stride), (pad,) * 4, (1, 1), 1, (Span(0, 1), space, space), goal)
 
 
 @pytest.mark.parametrize(
@@ -82,12 +82,20 @@ def conv(taps: int, channels: int) -> ConvRows:
         (conv(1, 4), 1024),
         (conv(3, 8), 2048),
         (conv(5, 4), 1024),
+        (conv(3, 8, 2), 512),
+        (conv(5, 8, 1, Span(8, 9)), 128),
     ],
 )
 def test_instructions_a_spike(rows: Rows, n: int) -> None:
     law = Law("readout")
-    found = (count(law, n, {}, (rows,), 100) - count(law, n, {}, (rows,), 0)) / 100
-    assert found == pytest.approx(cycles.spike_instructions(rows, 1), rel=0.12)
+    found = (count(law, n, {}, (rows,), SOURCES) - count(law, n, {}, (rows,), 0)) / SOURCES
+    assert found == pytest.approx(cycles.spike_instructions(rows, 1).mean(), rel=0.12)
+
+
+def test_instructions_of_a_spike_that_nobody_waits_for() -> None:
+    rows = (DenseRows(np.ones((SOURCES // 4, 16), int)),)
+    few, all_of_them = (count(Law("readout"), 16, {}, rows, n) for n in (SOURCES // 4, SOURCES))
+    assert (all_of_them - few) / (SOURCES * 3 // 4) == pytest.approx(cycles.MISS + cycles.SEARCH, abs=3)
 
 
 def test_deadline_margin() -> None:

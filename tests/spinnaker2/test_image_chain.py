@@ -170,7 +170,7 @@ def test_targets_of_one_source_are_gathered_on_quad_elements() -> None:
     told = found.attr("placement")
     assert told["packets"] < told["packets_before"]
     where = layout_of(found)
-    again = sum(len(noc_targets(0, flow.targets)) for flow in where.flows.values())
+    again = sum(len(noc_targets(0, where.targets(name))) for name in where.flows)
     assert again == told["packets"]
     cores = [part.core for part in found.of_type(Neurons) if part.core >= 0]
     assert len(set(cores)) == len(cores)

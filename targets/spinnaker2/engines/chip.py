@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from nmc.ir.ops.mapped import slot_order
 from nmc.targets.spinnaker2 import layout
 from nmc.targets.spinnaker2.layout import ChipImage, InputMap, OutputMap, Part, PopMap, Route
 from nmc.targets.spinnaker2.load import LoadedPe, load
+
+if TYPE_CHECKING:
+    from nmc.targets.spinnaker2.engines.ticks import Ticks
 
 Array = NDArray[Any]
 Place = tuple[int, int]
@@ -84,6 +87,10 @@ class EventCounts:
     sent, received, events, updates, packets : mapping of (chip, pe) to int
         Spikes sent, spikes received (packets from the mailbox), synaptic events (row elements), neuron updates, and
         packets on the network on chip. Inputs count as PE -1.
+    fullest : mapping of (chip, pe) to int
+        Instructions of the fullest tick, by the counted costs.
+    late : mapping of int to int
+        By clock (Hz), ticks of PEs that take longer than 1 ms.
     """
 
     samples: int
@@ -93,6 +100,8 @@ class EventCounts:
     events: Mapping[Place, int]
     updates: Mapping[Place, int]
     packets: Mapping[Place, int]
+    fullest: Mapping[Place, int]
+    late: Mapping[int, int]
 
     def __add__(self, other: EventCounts) -> EventCounts:
         """Counts of two runs together."""
@@ -100,6 +109,8 @@ class EventCounts:
             self.samples + other.samples, max(self.steps, other.steps), _sum(self.sent, other.sent),
             _sum(self.received, other.received), _sum(self.events, other.events), _sum(self.updates, other.updates),
             _sum(self.packets, other.packets),
+            {place: max(self.fullest.get(place, 0), n) for place, n in other.fullest.items()},
+            {clock: self.late.get(clock, 0) + n for clock, n in other.late.items()},
         )  # fmt: skip
 
 
@@ -397,7 +408,7 @@ class Recorder:
 
 
 def count_events(
-    chip: LoadedChip, totals: Mapping[int, Sequence[Array]], samples: int, steps: int
+    chip: LoadedChip, totals: Mapping[int, Sequence[Array]], samples: int, steps: int, ticks: Ticks
 ) -> EventCounts:
     """Count events from the number of spikes of each neuron of each source, over all samples and steps.
 
@@ -418,7 +429,9 @@ def count_events(
                 for row, entry, match in links(chip.pes[place], source.keys[neurons]):
                     events[place] += int((arrived[neurons[match]] * entry.row_lengths()[row]).sum())
     updates = {place: pe.neurons * steps * samples for place, pe in chip.pes.items()}
-    return EventCounts(samples, steps, sent, received, events, updates, packets)
+    return EventCounts(
+        samples, steps, sent, received, events, updates, packets, dict(ticks.fullest), dict(ticks.late)
+    )
 
 
 def links(pe: LoadedPe, keys: NDArray[np.uint32]) -> list[tuple[Array, Any, Array]]:

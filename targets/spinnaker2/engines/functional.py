@@ -25,6 +25,7 @@ from nmc.targets.spinnaker2.engines.chip import (
     count_events,
     links,
 )
+from nmc.targets.spinnaker2.engines.ticks import Ticks
 from nmc.targets.spinnaker2.layout import Words
 from nmc.targets.spinnaker2.load import LoadedEntry, LoadedPe, words_of
 
@@ -165,7 +166,7 @@ class FunctionalEngine:
     name = "functional"
 
     def __init__(self, chip: LoadedChip) -> None:
-        self.chip = chip
+        self.chip, self._load = chip, Ticks(chip)
         numbers = {source.place: number for number, source in enumerate(chip.sources)}
         self._pes: dict[Place, _Pe] = {}
         self._columns = 0
@@ -206,10 +207,12 @@ class FunctionalEngine:
         for pe in self._pes.values():
             pe.reset(batch)
         self._ring, self._ticks = np.zeros((self._slots, batch, self._columns), np.int32), steps
+        self._load.restart()
         sources = self.chip.sources
         totals = {k: (np.zeros(s.size, np.int64), np.zeros(s.size, np.int64)) for k, s in enumerate(sources)}
         entered = [_flat(inputs[s.name], s.index) if s.place[1] < 0 else None for s in sources]
         sent: list[Array | None] = [None] * len(sources)
+        loads = self._load.empty(batch)
         for t in range(steps):
             self._receive(t, sent)
             sent = [None if item is None or t >= item.shape[1] else item[:, t] for item in entered]
@@ -217,8 +220,20 @@ class FunctionalEngine:
             for pe in self._pes.values():
                 sent[pe.number] = pe.tick(t, slot)
             slot[:] = 0
+            loads = self._count(sent, loads)
             self._note(recorder, t, steps, sent, totals)
-        return recorder.result(count_events(self.chip, totals, batch, steps))
+        return recorder.result(count_events(self.chip, totals, batch, steps, self._load))
+
+    def _count(self, sent: Sequence[Array | None], loads: Array) -> Array:
+        """Note the loads of a tick, and begin those of the next."""
+        after = self._load.empty(len(loads))
+        for number, item in enumerate(sent):
+            if item is not None:
+                spikes = (item != 0).astype(np.float64)
+                self._load.send(loads, number, spikes)
+                self._load.receive(after, number, spikes)
+        self._load.add(loads)
+        return after
 
     def _receive(self, t: int, sent: Sequence[Array | None]) -> None:
         """Add what the payloads of the step before bring to the ring."""

@@ -24,6 +24,7 @@ from nmc.targets.spinnaker2.engines.chip import (
     batch_of,
     count_events,
 )
+from nmc.targets.spinnaker2.engines.ticks import Ticks
 from nmc.targets.spinnaker2.layout import Words
 from nmc.targets.spinnaker2.load import LoadedPe
 
@@ -132,7 +133,7 @@ class MemoryEngine:
     name = ""
 
     def __init__(self, chip: LoadedChip) -> None:
-        self.chip = chip
+        self.chip, self._ticks = chip, Ticks(chip)
         self.pes: dict[Place, Pe] = {}
         for place, pe in chip.pes.items():
             sram = new_sram(pe)
@@ -145,10 +146,11 @@ class MemoryEngine:
     def run(self, inputs: Mapping[str, Array], steps: int, *, probes: Sequence[str] = ()) -> RunResult:
         """Run samples from their first tick; see `nmc.targets.spinnaker2.engines`."""
         batch = batch_of(self.chip, inputs)
-        run = _Run(self.chip, self.pes, inputs, steps, Recorder(self.chip, batch, steps, probes))
+        self._ticks.restart()
+        run = _Run(self.chip, self.pes, inputs, steps, Recorder(self.chip, batch, steps, probes), self._ticks)
         for sample in range(batch):
             run.sample(sample)
-        return run.recorder.result(count_events(self.chip, run.totals, batch, steps))
+        return run.recorder.result(count_events(self.chip, run.totals, batch, steps, self._ticks))
 
     def words(self, place: Place, sample: int = -1) -> dict[str, Words]:
         """All regions of a PE after the last sample of the last run (other samples are not kept)."""
@@ -165,7 +167,9 @@ class _Run:
         inputs: Mapping[str, Array],
         steps: int,
         recorder: Recorder,
+        ticks: Ticks,
     ) -> None:
+        self._ticks = ticks
         self._sources, self._pes, self._steps, self.recorder = chip.sources, pes, steps, recorder
         self.totals = {
             k: (np.zeros(s.size, np.int64), np.zeros(s.size, np.int64)) for k, s in enumerate(chip.sources)
@@ -175,10 +179,7 @@ class _Run:
             for k, s in enumerate(chip.sources)
             if s.place[1] < 0
         }
-        self._legs = [
-            [(leg.neurons, [pes[place] for place in leg.targets]) for leg in chip.legs[k]]
-            for k in range(len(chip.sources))
-        ]
+        self._legs = [_hearers(chip, pes, k) for k in range(len(chip.sources))]
         self._watched = [recorder.needs_spikes(s.name) for s in chip.sources]
 
     def sample(self, sample: int) -> None:
@@ -188,10 +189,17 @@ class _Run:
         sent: list[list[Array]] = [[] for _ in self._sources]
         for t in range(self._steps):
             self._tick(t, sample, sent)
+        loads = self._ticks.empty(self._steps)
         for number, source in enumerate(self._sources):
-            for total, packets in zip(self.totals[number], (sent[number], sent[number][:-1]), strict=True):
-                keys = np.concatenate([_NONE, *packets])[:, 0] - np.uint32(source.part.key_base)
-                total += np.bincount(keys, minlength=source.size)
+            keys = np.concatenate([_NONE, *sent[number]])[:, 0] - np.uint32(source.part.key_base)
+            tick = np.repeat(np.arange(self._steps), [len(packets) for packets in sent[number]])
+            spikes = np.zeros((self._steps, source.size))
+            spikes[tick, keys] = 1
+            for total, part in zip(self.totals[number], (spikes, spikes[:-1]), strict=True):
+                total += part.sum(axis=0).astype(np.int64)
+            self._ticks.send(loads, number, spikes)
+            self._ticks.receive(loads[1:], number, spikes[:-1])
+        self._ticks.add(loads)
 
     def _tick(self, t: int, sample: int, sent: list[list[Array]]) -> None:
         """One tick of all PEs; packets go to the inboxes only when all are done."""
@@ -215,19 +223,27 @@ class _Run:
 
     def _deliver(self, number: int, packets: Array) -> None:
         """Take packets where the routers send them."""
-        for neurons, pes in self._legs[number]:
-            mine = packets
-            if neurons is not None:
-                mine = packets[
-                    np.isin(packets[:, 0] - np.uint32(self._sources[number].part.key_base), neurons)
-                ]
-            for pe in pes:
+        neurons = packets[:, 0] - np.uint32(self._sources[number].part.key_base)
+        for pe, heard in self._legs[number]:
+            mine = packets if heard is None else packets[heard[neurons]]
+            if len(mine):
                 pe.inbox.append(mine)
 
     def _note_spikes(self, source: Source, t: int, sample: int, packets: Array) -> None:
         payloads = np.zeros(source.size, np.int32)
         payloads[packets[:, 0] - np.uint32(source.part.key_base)] = packets[:, 1].view(np.int32)
         self.recorder.add_spikes(source, t, sample, payloads)
+
+
+def _hearers(chip: LoadedChip, pes: Mapping[Place, Pe], number: int) -> list[tuple[Pe, Array | None]]:
+    """PEs that spikes of a source reach, and of which of its neurons; None for all."""
+    size = chip.sources[number].size
+    heard: dict[Place, Array] = {}
+    for leg in chip.legs[number]:
+        for place in leg.targets:
+            mask = heard.setdefault(place, np.zeros(size, bool))
+            mask[slice(None) if leg.neurons is None else leg.neurons] = True
+    return [(pes[place], None if mask.all() else mask) for place, mask in sorted(heard.items())]
 
 
 def _injected(source: Source, data: Array, sample: int, t: int) -> Array:
