@@ -1,6 +1,8 @@
 """Damages of the RTL that the bench must notice: (file, text, what it becomes), one at a time."""
 
 Mutant = tuple[str, str, str]
+#: And the cocotb test that must fail.
+ShellMutant = tuple[Mutant, str]
 
 #: Each of these is simulated in shape ``full``; the text occurs exactly once in its file.
 MUTANTS: tuple[Mutant, ...] = (
@@ -46,4 +48,28 @@ MUTANTS: tuple[Mutant, ...] = (
     ("nmc_chip.sv", "&& ticks >= quiet_from;", ";"),
     ("nmc_chip.sv", "in_ready = op == 8 ? !ev_full[IB'(in_word[19:14])] || !open :", "in_ready = op == 8 ? 1'b1 :"),
     ("nmc_chip.sv", "state <= 25'(row) < rows_of(space) ? STORE : NEXT;", "state <= STORE;"),
+)  # fmt: skip
+
+#: Damages of the shells.
+SHELL_MUTANTS: tuple[ShellMutant, ...] = (
+    (("nmc_axis.sv", "!kept || (shown && m_axis_tready);", "!kept || m_axis_tready;"),
+     "no_word_out_is_lost_or_doubled_and_the_last_is_marked"),
+    (("nmc_axis.sv", "last  <= !out_valid;", "last  <= 1;"),
+     "no_word_out_is_lost_or_doubled_and_the_last_is_marked"),
+    (("nmc_axis.sv", "end else if (shown && m_axis_tready) {kept", "end else if (shown) {kept"),
+     "a_word_is_offered_before_anyone_is_ready"),
+    (("nmc_axis.sv", "assign s_axis_tready = in_ready && !rst;", "assign s_axis_tready = 1'b1;"),
+     "no_word_in_is_lost_or_doubled"),
+    (("nmc_uart.sv", "r_state <= shifted == r_crc ? FETCH : ANSWER;", "r_state <= FETCH;"),
+     "a_frame_with_a_wrong_bit_leaves_no_trace"),
+    (("nmc_uart.sv", "assign r_late   = rx_broken || silence", "assign r_late   = silence"),
+     "a_missing_stop_bit_leaves_no_trace"),
+    (("nmc_uart.sv", "PLAY: if (in_ready) begin", "PLAY: begin"),
+     "frames_are_executed_once_and_then_acknowledged"),
+    (("nmc_uart.sv", "assign out_ready = !f_full;", "assign out_ready = 1'b1;"),
+     "answers_come_whole_and_in_order_while_frames_are_executed"),
+    (("nmc_uart_rx.sv", "if (bits == 0) running <= !line[1];", "if (bits == 0) running <= 1;"),
+     "noise_is_no_frame"),
+    (("nmc_uart_tx.sv", "left      <= 4'd10;", "left      <= 4'd9;"),
+     "answers_come_whole_and_in_order_while_frames_are_executed"),
 )  # fmt: skip
