@@ -20,8 +20,8 @@ from nmc.passes.map.sparse import IntArray
 _MAX_BUFFERS = 200_000
 _MAX_BYTES = 1 << 48
 _EXACT_BUFFERS = 1_000
-#: Shares of the budget of the search: with each order as it is, then many short ones with the orders shaken.
-_FIRST, _SHAKEN, _SHAKES = 0.02, 0.002, 120
+#: Shares of the budget of the search: twice with each order as it is, and many short ones with the orders shaken.
+_PLAIN, _SHAKEN, _SHAKES = (0.01, 0.06), 0.002, 120
 #: Shares of the limit of CP-SAT, and what is asked for beyond what is enough.
 _EXACT = ((0.75, 0.0), (0.25, 0.0195))
 _LOWER = 0.05  # share of the budget for each height tried between the bound and the best found
@@ -158,7 +158,7 @@ class _Work:
     def search(self, nodes: int) -> None:
         """Look for an allocation that is low enough, in several orders, then in many that are like them."""
         orders = ranks(*self._columns[:3])
-        rounds = [(rank, _FIRST, False) for rank in orders]
+        rounds = [(rank, share, False) for share in _PLAIN for rank in orders]
         rounds += [
             (shaken(orders[k % len(orders)], k, 1 + 2 * (k // 4 % 3)), _SHAKEN, k // 12 % 2 == 0)
             for k in range(_SHAKES)

@@ -209,7 +209,7 @@ class _Twin:
             for s in spans[b]:
                 roof[s] = min(roof.get(s, _FAR), least[b] + self._size[b])
         lowest: dict[int, list[int]] = {s: [] for s in sorted(full)}
-        unclear = set()
+        unclear: set[int] = set()
         for b in left:
             clear = b not in late and all(roof[s] > least[b] for s in spans[b])
             for s in full.intersection(spans[b]):
