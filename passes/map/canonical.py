@@ -79,3 +79,14 @@ def ranks(begin: IntArray, end: IntArray, size: IntArray) -> tuple[IntArray, ...
         rank[np.lexsort((np.arange(len(size)), *(-key for key in keys[::-1])))] = np.arange(len(size))
         found.append(rank)
     return tuple(found)
+
+
+def shaken(rank: IntArray, number: int, tenths: int = 3) -> IntArray:
+    """An order (n,) in which buffers are off their place by some tenths of all at most, another for every number."""
+    count = len(rank)
+    mixed = (rank * 2_654_435_761 + (number + 1) * 40_503 * 65_537) % (1 << 32)
+    mixed = (mixed ^ (mixed >> 15)) * 0x2C1B3C6D % (1 << 32)
+    mixed ^= mixed >> 12
+    found = np.empty(count, np.int64)
+    found[np.argsort(rank * 10_000 + mixed % (1_000 * tenths * count), kind="stable")] = np.arange(count)
+    return found

@@ -150,7 +150,7 @@ void nmc_anneal(const Run *r)
  * (Moffitt, "MiniMalloc", ASPLOS 2023). Buffers are numbered in the order of their begins. */
 
 typedef struct {
-    int64_t count, capacity, budget;
+    int64_t count, capacity, budget, squeeze;
     const int64_t *size, *align;
     const int32_t *first, *last; /* sections of time: first .. last - 1 */
     const int32_t *rank;         /* order of buffers with equal offsets */
@@ -159,6 +159,10 @@ typedef struct {
     int64_t *low;                /* (count + 1) x count: lowest offset of each buffer at each depth */
     int32_t *list, *next;        /* (count + 1) x count: buffers left at each depth, and those that may come next */
     int64_t *floor, *total;      /* of each section: lowest offset and sum of sizes of what is left */
+    int64_t *roof;               /* of each section: lowest end that one of them may have */
+    int64_t *tally;              /* of each section: buffers that may lie lowest */
+    int64_t *least;              /* of each buffer: lowest offset that it may still have */
+    int32_t *order;              /* buffers by that */
 } Pack;
 
 #define FAR (INT64_C(1) << 60)
@@ -188,45 +192,135 @@ static int64_t raised(const Pack *p, const int64_t *low, const int32_t *list, in
     return least == FAR ? FAR : aligned(least, p->align[b]);
 }
 
+/* Buffers in list by their least offsets, the highest first: a heap, the same whatever the compiler. */
+static void sifted(const Pack *p, int64_t k, int64_t m)
+{
+    const int64_t *least = p->least;
+    const int32_t b = p->order[k];
+    for (int64_t child; (child = 2 * k + 1) < m; k = child) {
+        if (child + 1 < m && least[p->order[child + 1]] < least[p->order[child]])
+            child++;
+        if (least[p->order[child]] >= least[b])
+            break;
+        p->order[k] = p->order[child];
+    }
+    p->order[k] = b;
+}
+
+static void sorted(const Pack *p, const int32_t *list, int64_t m)
+{
+    memcpy(p->order, list, (size_t)m * sizeof *list);
+    for (int64_t k = m / 2; k-- > 0;)
+        sifted(p, k, m);
+    for (int64_t k = m; k-- > 1;) {
+        const int32_t b = p->order[0];
+        p->order[0] = p->order[k];
+        p->order[k] = b;
+        sifted(p, 0, k);
+    }
+}
+
+/* Whether what is left at each time has room, however high what lies lowest of it is taken to be. */
+static int roomy(const Pack *p, int64_t m)
+{
+    for (int64_t k = 0; k < m; k++) {
+        const int32_t b = p->order[k];
+        for (int32_t s = p->first[b]; s < p->last[b]; s++) {
+            p->floor[s] = p->least[b];
+            p->total[s] += p->size[b];
+            p->roof[s] = p->least[b] + p->size[b] < p->roof[s] ? p->least[b] + p->size[b] : p->roof[s];
+            if (p->floor[s] + p->total[s] > p->capacity)
+                return 0;
+        }
+    }
+    return 1;
+}
+
+static void inserted(const Pack *p, const int64_t *low, int32_t *next, int64_t k, int32_t b)
+{
+    for (; k > 0 && (low[next[k - 1]] > low[b] || (low[next[k - 1]] == low[b] && p->rank[next[k - 1]] > p->rank[b])); k--)
+        next[k] = next[k - 1];
+    next[k] = b;
+}
+
+/* Nothing that is left and meets b fits below it. */
+static int lowest(const Pack *p, int32_t b)
+{
+    for (int32_t s = p->first[b]; s < p->last[b]; s++)
+        if (p->roof[s] <= p->least[b])
+            return 0;
+    return 1;
+}
+
+/* At a time without room to spare one of few buffers lies lowest: the time with the fewest, their number; 0 for none. */
+static int64_t tightest(const Pack *p, const int32_t *list, int64_t m, int32_t begin, int32_t end,
+                        const int64_t *low, int64_t at, int64_t mark, int32_t *where)
+{
+    int64_t best = 0;
+    int any = 0;
+    for (int32_t s = begin; s < end; s++) {
+        p->tally[s] = 0;
+        any |= p->total[s] > 0 && p->floor[s] + p->total[s] == p->capacity;
+    }
+    if (!any)
+        return 0;
+    for (int64_t i = 0; i < m; i++) {
+        const int32_t b = list[i];
+        const int64_t weight = passed(p, low, b, at, mark) || !lowest(p, b) ? FAR : 1;
+        for (int32_t s = p->first[b]; s < p->last[b]; s++)
+            if (p->least[b] == p->floor[s] && p->tally[s] < FAR)
+                p->tally[s] += weight;
+    }
+    for (int32_t s = begin; s < end; s++)
+        if (p->total[s] > 0 && p->floor[s] + p->total[s] == p->capacity && p->tally[s] < FAR &&
+            (best == 0 || p->tally[s] < best)) {
+            best = p->tally[s];
+            *where = s;
+        }
+    return best;
+}
+
 /* Whether all that is left of a component has room; the buffers that may come next, in order, and their number. */
-static int64_t choices(const Pack *p, int64_t depth, int64_t from, int64_t m, int64_t at, int64_t mark)
+static int64_t choices(const Pack *p, int64_t depth, int64_t from, int64_t m, int64_t at, int64_t mark, int *tight)
 {
     const int32_t *list = p->list + depth * p->count + from;
     const int64_t *low = p->low + depth * p->count;
     int32_t *next = p->next + depth * p->count + from;
-    int32_t begin = p->first[list[0]], end = begin;
+    int32_t begin = p->first[list[0]], end = begin, where = 0;
     int64_t ceiling = FAR, count = 0;
+    *tight = 0;
     for (int64_t i = 0; i < m; i++) {
         const int32_t b = list[i];
         end = p->last[b] > end ? p->last[b] : end;
         ceiling = low[b] + p->size[b] < ceiling ? low[b] + p->size[b] : ceiling;
     }
     for (int32_t s = begin; s < end; s++) {
-        p->floor[s] = FAR;
+        p->floor[s] = p->roof[s] = FAR;
         p->total[s] = 0;
     }
     for (int64_t i = 0; i < m; i++) {
         const int32_t b = list[i];
-        int64_t least = low[b];
-        if (passed(p, low, b, at, mark)) {
-            least = raised(p, low, list, m, b, at);
-        } else if (low[b] < ceiling) {
-            int64_t k = count++;
-            for (; k > 0 && (low[next[k - 1]] > low[b] ||
-                             (low[next[k - 1]] == low[b] && p->rank[next[k - 1]] > p->rank[b])); k--)
-                next[k] = next[k - 1];
-            next[k] = b;
-        }
-        if (least + p->size[b] > p->capacity)
+        p->least[b] = low[b];
+        if (passed(p, low, b, at, mark))
+            p->least[b] = raised(p, low, list, m, b, at);
+        else if (low[b] < ceiling)
+            inserted(p, low, next, count++, b);
+        if (p->least[b] + p->size[b] > p->capacity)
             return 0;
-        for (int32_t s = p->first[b]; s < p->last[b]; s++) {
-            p->floor[s] = least < p->floor[s] ? least : p->floor[s];
-            p->total[s] += p->size[b];
-        }
     }
-    for (int32_t s = begin; s < end; s++)
-        if (p->total[s] > 0 && p->floor[s] + p->total[s] > p->capacity)
-            return 0;
+    sorted(p, list, m);
+    if (!roomy(p, m))
+        return 0;
+    const int64_t few = !p->squeeze ? 0 : tightest(p, list, m, begin, end, low, at, mark, &where);
+    if (few == 0 || few > count)
+        return count;
+    count = 0;
+    *tight = 1;
+    for (int64_t i = 0; i < m; i++) {
+        const int32_t b = list[i];
+        if (p->first[b] <= where && where < p->last[b] && p->least[b] == p->floor[where])
+            inserted(p, low, next, count++, b);
+    }
     return count;
 }
 
@@ -238,7 +332,8 @@ static int component(const Pack *p, int64_t depth, int64_t from, int64_t m, int6
     if (p->told[0] >= p->budget)
         return -1;
     p->told[0]++;
-    const int64_t count = choices(p, depth, from, m, at, mark);
+    int tight;
+    const int64_t count = choices(p, depth, from, m, at, mark, &tight);
     const int32_t *list = p->list + depth * p->count + from, *next = p->next + depth * p->count + from;
     const int64_t *low = p->low + depth * p->count;
     int32_t *left = p->list + (depth + 1) * p->count + from;
@@ -256,7 +351,7 @@ static int component(const Pack *p, int64_t depth, int64_t from, int64_t m, int6
             left[k++] = j;
             lows[j] = meets && low[j] < top ? aligned(top, p->align[j]) : low[j];
         }
-        const int found = search(p, depth + 1, from, m - 1, low[b], p->rank[b]);
+        const int found = search(p, depth + 1, from, m - 1, tight ? at : low[b], tight ? mark : p->rank[b]);
         if (found)
             return found;
     }

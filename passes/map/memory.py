@@ -14,14 +14,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from nmc.passes.map import packing
-from nmc.passes.map.canonical import first_fit, ranks
+from nmc.passes.map.canonical import first_fit, ranks, shaken
 from nmc.passes.map.sparse import IntArray
 
 _MAX_BUFFERS = 200_000
 _MAX_BYTES = 1 << 48
 _EXACT_BUFFERS = 1_000
-#: Shares of the budget of the search, one round after another, each with every order of equal offsets.
-_ROUNDS = (0.01, 0.05, 0.19)
+#: Shares of the budget of the search: twice with each order as it is, and many short ones with the orders shaken.
+_PLAIN, _SHAKEN, _SHAKES = (0.01, 0.06), 0.002, 120
+#: Shares of the limit of CP-SAT, and what is asked for beyond what is enough.
+_EXACT = ((0.75, 0.0), (0.25, 0.0195))
 _LOWER = 0.05  # share of the budget for each height tried between the bound and the best found
 
 
@@ -83,7 +85,7 @@ class Allocation:
 
 
 def allocate(
-    buffers: Sequence[Buffer], capacity: int = 0, limit: float = 1.0, nodes: int = 1_000_000
+    buffers: Sequence[Buffer], capacity: int = 0, limit: float = 4.0, nodes: int = 1_000_000
 ) -> Allocation:
     """Give every buffer an offset.
 
@@ -145,32 +147,47 @@ class _Work:
         """Whether a lower allocation is of use and may exist."""
         return self.height > max(self.enough, self.bound)
 
+    @property
+    def _least_enough(self) -> int:
+        """The height that is low enough, in whole units."""
+        return self.enough // self._unit * self._unit
+
     def _take(self, offsets: IntArray, method: str) -> None:
         self.offsets, self.method = offsets, method
 
     def search(self, nodes: int) -> None:
-        """Look for an allocation that is low enough, in several orders, a little longer in every round."""
-        for share in _ROUNDS:
-            for rank in ranks(*self._columns[:3]):
-                done = packing.pack(*self._columns, rank, self.enough, max(1, int(share * nodes)))
-                if done.offsets is not None:
-                    return self._take(done.offsets, "canonical")
-                if done.impossible:
-                    self.bound = self.enough // self._unit * self._unit + self._unit
-                    return None
+        """Look for an allocation that is low enough, in several orders, then in many that are like them."""
+        orders = ranks(*self._columns[:3])
+        rounds = [(rank, share, False) for share in _PLAIN for rank in orders]
+        rounds += [
+            (shaken(orders[k % len(orders)], k, 1 + 2 * (k // 4 % 3)), _SHAKEN, k // 12 % 2 == 0)
+            for k in range(_SHAKES)
+        ]
+        for rank, share, squeeze in rounds:
+            budget = max(1, int(share * nodes))
+            done = packing.pack(*self._columns, rank, self._least_enough, budget, squeeze=squeeze)
+            if done.offsets is not None:
+                return self._take(done.offsets, "canonical")
+            if done.impossible:
+                self.bound = self._least_enough + self._unit
+                return None
         return None
 
     def exact(self, limit: float) -> None:
-        """Ask CP-SAT the same."""
-        found, infeasible = _solve_within(*self._columns, self.enough, limit)
-        if found is not None:
-            self._take(found, "cp-sat")
-        elif infeasible:
-            self.bound = self.enough // self._unit * self._unit + self._unit
+        """Ask CP-SAT the same, and if it cannot tell, for a little more than is enough."""
+        for share, more in _EXACT:
+            height = int(self._least_enough * (1 + more)) // self._unit * self._unit
+            if not (self.bound <= height < self.height and self.open):
+                continue
+            found, infeasible = _solve_within(*self._columns, height, share * limit)
+            if found is not None:
+                self._take(found, "cp-sat")
+            elif infeasible:
+                self.bound = max(self.bound, height + self._unit)
 
     def lower(self, nodes: int) -> None:
         """Halve what lies between the heights known to be too low, or given up, and the best one."""
-        low = max(self.bound, self.enough // self._unit * self._unit + self._unit) // self._unit
+        low = max(self.bound, self._least_enough + self._unit) // self._unit
         budget, orders = max(1, int(_LOWER * nodes / 4)), ranks(*self._columns[:3])
         while low * self._unit < self.height:
             middle = (low + self.height // self._unit - 1) // 2

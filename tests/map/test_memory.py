@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 
 from nmc.ir.diagnostics import NmcError
 from nmc.passes.map import packing
-from nmc.passes.map.canonical import ranks
+from nmc.passes.map.canonical import ranks, shaken
 from nmc.passes.map.memory import Allocation, Buffer, allocate, conflicts, load
 from nmc.passes.map.placement import place
 from nmc.passes.map.readers import read_minimalloc, read_qaplib
+from nmc.passes.map.sparse import IntArray
 
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
 
@@ -32,6 +33,11 @@ def lawful(buffers: list[Buffer], found: Allocation) -> bool:
     )
     height = max((o + b.size for b, o in spans), default=0)
     return apart and height == found.height and all(o >= 0 and o % b.align == 0 for b, o in spans)
+
+
+def _columns(buffers: list[Buffer]) -> tuple[IntArray, ...]:
+    names = ("begin", "end", "size", "align")
+    return tuple(np.array([getattr(b, name) for b in buffers], np.int64) for name in names)
 
 
 @st.composite
@@ -68,18 +74,38 @@ def test_ten_thousand_random_memories_never_overlap() -> None:
         assert lawful(buffers, allocate(buffers, capacity, limit=0, nodes=400)), buffers
 
 
+@given(buffer_lists(most=5), st.integers(0, 3))
+@settings(max_examples=40)
+def test_the_search_says_impossible_just_below_the_least_height(buffers: list[Buffer], order: int) -> None:
+    if buffers:
+        begin, end, size, align = _columns(buffers)
+        best, rank = brute_force(buffers), ranks(begin, end, size)[order]
+        for height in (best - 1, best):
+            found = packing.pack(begin, end, size, align, rank, height, 100_000, squeeze=order > 1)
+            assert found.impossible == (height < best) and (found.offsets is None) == found.impossible
+
+
+@given(st.integers(1, 400), st.integers(0, 99), st.integers(1, 5))
+@settings(max_examples=30)
+def test_shaken_orders_are_permutations_near_the_order(count: int, number: int, tenths: int) -> None:
+    rank = np.random.default_rng(count).permutation(count)
+    found = shaken(rank, number, tenths)
+    assert sorted(found.tolist()) == list(range(count))
+    assert int(np.abs(found - rank).max()) <= 0.2 * tenths * count + 1
+
+
 @needs_compiler
 @given(buffer_lists(most=9), st.integers(0, 12), st.integers(1, 60))
 @settings(max_examples=60)
 def test_compiled_and_python_searches_are_equal(buffers: list[Buffer], room: int, budget: int) -> None:
-    names = ("begin", "end", "size", "align")
-    begin, end, size, align = (np.array([getattr(b, name) for b in buffers], np.int64) for name in names)
+    begin, end, size, align = _columns(buffers)
     for rank in ranks(begin, end, size) if buffers else ():
         fields = begin, end, size, align, rank, load(buffers) + room, budget
-        one, two = packing.pack(*fields, engine="c"), packing.pack(*fields, engine="numpy")
-        assert (one.nodes, one.impossible) == (two.nodes, two.impossible)
-        found = [None if done.offsets is None else done.offsets.tolist() for done in (one, two)]
-        assert found[0] == found[1]
+        for squeeze in (False, True):
+            one, two = (packing.pack(*fields, engine=engine, squeeze=squeeze) for engine in ("c", "numpy"))
+            assert (one.nodes, one.impossible) == (two.nodes, two.impossible)
+            found = [None if done.offsets is None else done.offsets.tolist() for done in (one, two)]
+            assert found[0] == found[1]
 
 
 def cut(count: int, capacity: int, seed: int) -> list[Buffer]:
