@@ -50,7 +50,7 @@ def pipeline_for(options: CompileOptions, module: Module | None = None) -> tuple
     if options.approximate:
         passes = (*parse("approximate", ()), *passes)
     if options.early_exit:
-        passes = _with_early_exit(passes)
+        passes = _with_early_exit(passes, spread=_spreads(options))
     if options.without:
         passes = without(passes, options.without)
     if module is not None and not options.passes:
@@ -121,11 +121,22 @@ def _coded(module: Module) -> bool:
     return module.attr("spike_code") is not None
 
 
-def _with_early_exit(passes: tuple[Pass, ...]) -> tuple[Pass, ...]:
-    """Put the calibration of the margin behind the choice of the spike code."""
+def _spreads(options: CompileOptions) -> bool:
+    """Whether the target can spread the biases of populations over the first steps."""
+    chip = resolve(options.target).data.get("chip", {})
+    return bool(chip.get("spread", {}).get("value"))
+
+
+def _with_early_exit(passes: tuple[Pass, ...], *, spread: bool) -> tuple[Pass, ...]:
+    """Put the calibration of the margins behind the choice of the spike code.
+
+    Input that is spread over the first steps gives the better early answers (facts/conversion.md 3.4), where the target
+    can also spread the biases of populations.
+    """
     made: list[Pass] = []
     for item in passes:
-        made.append(item)
+        plain = item.name == _CODING and (item.code, item.schedule) == ("stbif", "burst")  # type: ignore[attr-defined]
+        made.append(replace(item, schedule="spread") if spread and plain else item)  # type: ignore[call-arg]
         if item.name == _CODING:
             made += parse("readout{early_exit=true}", ())
     if len(made) == len(passes):

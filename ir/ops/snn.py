@@ -8,7 +8,7 @@ at least 1, which ``retime`` provides. State is float64 at this level.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -376,7 +376,7 @@ class Output(Op, name="snn.output", levels=("snn", "mapped")):
     ``last`` takes the value of the last step, ``count`` sums over all steps. The last two attributes say when a run
     may end before its last step: with a `margin`, for each sample after the first step, from `delay` on, in which the
     largest element exceeds the second largest by at least that much; with `quiescent`, when the network has come to
-    rest.
+    rest. `margins` are those of single steps, the first that of step `delay`; `margin` is that of all later ones.
     """
 
     data: Value
@@ -385,10 +385,13 @@ class Output(Op, name="snn.output", levels=("snn", "mapped")):
     margin: int = 0
     delay: int = 0
     quiescent: bool = False
+    margins: Ints = ()
 
     def verify(self) -> None:
         """Only values of the last step can be compared on the way."""
         require(self.margin >= 0 and self.delay >= 0, "margin and delay cannot be negative")
+        require(min(self.margins, default=1) > 0, "the margin of a step must be positive")
+        require(not self.margins or self.margin > 0, "margins of single steps need one of all later ones")
         early = self.margin > 0 or self.quiescent
         require(not early or self.decoder == "last", "a run ends early only with the decoder last")
         require(not self.margin or self.data.type.size >= 2, "a margin needs two elements to compare")
@@ -399,7 +402,15 @@ class Output(Op, name="snn.output", levels=("snn", "mapped")):
         if not self.margin or t < self.delay:
             return np.zeros(len(flat), bool)
         two = np.partition(flat, -2, axis=1)[:, -2:]
-        return np.asarray(two[:, 1] - two[:, 0] >= self.margin)
+        step = t - self.delay
+        return np.asarray(
+            two[:, 1] - two[:, 0] >= (self.margins[step] if step < len(self.margins) else self.margin)
+        )
+
+    def with_unit(self, factor: int) -> Output:
+        """The output of integers that are `factor` times as large."""
+        margins = tuple(item * factor for item in self.margins)
+        return replace(self, scale=self.scale / factor, margin=self.margin * factor, margins=margins)
 
     def decode(self, steps: list[Array]) -> Array:
         """Decode the values of all steps, each (B, ...): float64 (B, ...)."""

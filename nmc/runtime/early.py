@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nmc.ir.diagnostics import fail
 from nmc.ir.ops import snn
 from nmc.ir.rest import Exit
-from nmc.passes.convert.readout import find_margin
+from nmc.passes.convert.readout import find_margins
 from nmc.program import Program
 
 Array = NDArray[Any]
@@ -33,8 +33,14 @@ class Rule:
 
     @property
     def margin(self) -> float:
-        """The margin of the first output that decides, in the units of the outputs."""
-        return next(op.margin * op.scale for op in self.outputs if op.margin)
+        """The least margin of the first output that decides, in the units of the outputs."""
+        return next(min((op.margin, *op.margins)) * op.scale for op in self.outputs if op.margin)
+
+    @property
+    def margins(self) -> tuple[float, ...]:
+        """Margins of single steps, from the first that may decide; empty where all have the same."""
+        op = next(op for op in self.outputs if op.margin)
+        return tuple(margin * op.scale for margin in (*op.margins, op.margin)) if op.margins else ()
 
     def take(self, traces: Mapping[str, Array]) -> tuple[Array, dict[str, Array]]:
         """Take each sample's answer in the first step that is clear, the last one where none is.
@@ -104,7 +110,9 @@ def rule_of(
     if not outputs:
         raise fail("E0653", "the network has no outputs to compare")
     if asked is not None:
-        return Rule(tuple(replace(op, margin=max(1, ceil(asked / op.scale - 1e-9))) for op in outputs))
+        return Rule(
+            tuple(replace(op, margin=max(1, ceil(asked / op.scale - 1e-9)), margins=()) for op in outputs)
+        )
     if any(op.margin for op in outputs):
         return Rule(outputs)
     if calib is None or len(outputs) > 1:
@@ -114,7 +122,7 @@ def rule_of(
     first = max(only.delay, int(program.manifest.get("latency", {}).get(only.data.name, 0)))
     trace = program.run(calib[0], raw=True, steps=steps, engine=engine, trace=True).result.trace
     whole = np.rint(trace / only.scale).astype(np.int64).reshape(*trace.shape[:2], -1)
-    return Rule((replace(only, margin=find_margin(whole, calib[1], first), delay=first),))
+    return Rule((find_margins(whole, calib[1], first).attached(only),))
 
 
 def _check(op: snn.Output) -> None:

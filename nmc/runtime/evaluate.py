@@ -36,17 +36,21 @@ class EarlyExit:
     summary : dict or None
         Spikes, synaptic operations, energy and time a sample, each up to its answer; None where runs cannot be
         repeated with fewer steps because the host draws spikes at random.
+    margins : tuple of float
+        Of single steps, where each has its own; `margin` is then the least.
     """
 
     margin: float
     accuracy: float
     steps: Array = field(repr=False)
     summary: dict[str, float] | None = None
+    margins: tuple[float, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the arrays."""
         steps = {"mean_steps": float(self.steps.mean()), "max_steps": int(self.steps.max())}
-        return {"margin": self.margin, "accuracy": self.accuracy, **steps, **(self.summary or {})}
+        own = {"margins": list(self.margins)} if self.margins else {}
+        return {"margin": self.margin, **own, "accuracy": self.accuracy, **steps, **(self.summary or {})}
 
 
 @dataclass(frozen=True)
@@ -225,7 +229,7 @@ def _early(
     found = [piece.early for piece in pieces if piece.early is not None]
     steps, right = np.concatenate([item[0] for item in found]), np.concatenate([item[1] for item in found])
     summary = costs_until(program, x, steps, how) if _repeatable(program) else None
-    return EarlyExit(rule.margin, float(right.mean()), steps, summary)
+    return EarlyExit(rule.margin, float(right.mean()), steps, summary, rule.margins)
 
 
 def costs_until(program: Program, x: Array, steps: Array, how: dict[str, Any]) -> dict[str, float]:

@@ -65,7 +65,10 @@ class Stage:
 def legal_part(mapped: Module) -> Module:
     """The network of a mapped module without what says where it lives, and when an answer is clear enough."""
     kept = [op for op in mapped.ops if not isinstance(op, Neurons | Synapses | Route)]
-    patient = [replace(op, margin=0, quiescent=False) if isinstance(op, snn.Output) else op for op in kept]
+    patient = [
+        replace(op, margin=0, margins=(), quiescent=False) if isinstance(op, snn.Output) else op
+        for op in kept
+    ]
     return mapped.with_ops(patient, level="snn")
 
 

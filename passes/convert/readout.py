@@ -18,8 +18,33 @@ from nmc.passes.base import Pass
 from nmc.passes.data import fit_shape, load_samples
 
 Array = NDArray[Any]
-#: Margins that are tried, at regular ranks of those that occur.
-_TRIED = 512
+#: Rounds over all steps in which their margins are lowered.
+_ROUNDS = 2
+#: By how much margins exceed those that are enough on the samples: others are a little less clear.
+_SAFE = (5, 4)
+
+
+@dataclass(frozen=True)
+class Margins:
+    """When an answer is clear: the margin of each step.
+
+    Parameters
+    ----------
+    last : int
+        Of the steps that have none of their own; 0 for no early answers.
+    delay : int
+        First step that may decide.
+    steps : tuple of int
+        Of the steps from `delay` on.
+    """
+
+    last: int
+    delay: int = 0
+    steps: tuple[int, ...] = ()
+
+    def attached(self, op: snn.Output) -> snn.Output:
+        """The output with these margins."""
+        return replace(op, margin=self.last, delay=self.delay, margins=self.steps)
 
 
 @dataclass(frozen=True)
@@ -27,11 +52,12 @@ class Readout(Pass, name="readout", takes="snn"):
     """Say when the answer is taken: at the end, at rest (`until_quiescent`), or as soon as it is clear.
 
     With `early_exit` a sample ends when the largest element of the integer read-out exceeds the second largest by
-    `margin`, from step `delay` on. Without a `margin` the least one is taken at which (and above which) no more
-    of the samples in `data` are wrong than at the end; without labels, at which none gives another answer.
+    `margin`, from step `delay` on. Without a `margin` each step gets one of its own, a quarter more than the least at
+    which (and above which) no more of the samples in `data` are wrong than at the end; without labels, at which no
+    more give another answer.
 
         before: snn.output(%fc) {scale=0.01}
-        after:  snn.output(%fc) {scale=0.01, margin=412, quiescent=true}
+        after:  snn.output(%fc) {scale=0.01, margin=71, delay=2, quiescent=true, margins=[602, 412, 95]}
     """
 
     exact = False  # an early answer may be another one
@@ -54,16 +80,14 @@ class Readout(Pass, name="readout", takes="snn"):
         """Attach the policy, calibrating the margin where none is given."""
         early = self.early_exit or self.margin > 0
         self._refuse(module, early)
-        margin = self.margin
-        if early and not margin:
-            margin = self._calibrated(module)
+        found = Margins(self.margin, self.delay if self.margin else 0)
+        if early and not self.margin:
+            found = self._calibrated(module)
 
         def attached(op: Op) -> Op:
             if not isinstance(op, snn.Output):
                 return op
-            delay = self.delay if margin else 0
-            loc = fuse(self.name, [op.loc])
-            return replace(op, margin=margin, delay=delay, quiescent=self.until_quiescent, loc=loc)
+            return replace(found.attached(op), quiescent=self.until_quiescent, loc=fuse(self.name, [op.loc]))
 
         return module.map_ops(attached)
 
@@ -85,7 +109,7 @@ class Readout(Pass, name="readout", takes="snn"):
         if problems:
             raise NmcError(problems)
 
-    def _calibrated(self, module: Module) -> int:
+    def _calibrated(self, module: Module) -> Margins:
         inputs, outputs = module.of_type(snn.Input), module.of_type(snn.Output)
         if len(inputs) != 1 or len(outputs) != 1 or inputs[0].stream:
             hint = "give the margin, or choose it before delta-stream"
@@ -104,15 +128,20 @@ class Readout(Pass, name="readout", takes="snn"):
         plain = module.map_ops(_without_policy)
         data = {inputs[0].source: fit_shape(np.asarray(samples), inputs[0].shape)}
         trace = run_snn(plain, data, trace=True).trace / outputs[0].scale
-        return find_margin(np.rint(trace).astype(np.int64).reshape(*trace.shape[:2], -1), labels, self.delay)
+        return find_margins(np.rint(trace).astype(np.int64).reshape(*trace.shape[:2], -1), labels, self.delay)
 
 
 def _without_policy(op: Op) -> Op:
-    return replace(op, margin=0, delay=0, quiescent=False) if isinstance(op, snn.Output) else op
+    return replace(op, margin=0, delay=0, quiescent=False, margins=()) if isinstance(op, snn.Output) else op
 
 
-def find_margin(trace: Array, labels: Array | None = None, delay: int = 0) -> int:
-    """The least margin with which early answers are as often right as late ones.
+def find_margins(trace: Array, labels: Array | None = None, delay: int = 0) -> Margins:
+    """Margins, one a step, with which early answers are as often right as late ones.
+
+    From the last step to the first each margin is lowered, from the largest gap on, until one more sample would be
+    wrong; then once more with the margins of the other steps in view. A gap means little in a step in which the first
+    spikes have just arrived, and nearly everything in one in which all is about to rest: one margin for all steps must
+    be that of the worst.
 
     Parameters
     ----------
@@ -122,28 +151,51 @@ def find_margin(trace: Array, labels: Array | None = None, delay: int = 0) -> in
         What is right; by default the answer at the end.
     delay : int
         First step that may decide.
-
-    Returns
-    -------
-    int
-        At least 1; no larger margin that was tried does worse than the end.
     """
     two = np.partition(trace, -2, axis=2)[:, :, -2:]
     gaps, answers = two[:, :, 1] - two[:, :, 0], trace.argmax(axis=2)
-    gaps[:, :delay] = -1
+    gaps[:, :delay] = 0
     right = answers == (answers[:, -1] if labels is None else labels)[:, None]
-    tried = np.unique(gaps[gaps > 0])
-    tried = tried[np.unique(np.linspace(0, len(tried) - 1, _TRIED).astype(np.int64))] if len(tried) else tried
-    best = int(gaps.max(initial=0)) + 1
-    for margin in tried[::-1]:
-        if _right_early(gaps >= margin, right) < int(right[:, -1].sum()):
-            break
-        best = int(margin)
-    return best
+    never = int(gaps.max(initial=0)) + 1
+    found = np.full(gaps.shape[1], never, np.int64)
+    for _ in range(_ROUNDS):
+        for step in range(gaps.shape[1] - 2, delay - 1, -1):
+            found[step] = _lowered(gaps, right, found, step)
+    above, below = _SAFE
+    safe = -(-found * above // below)
+    if _right(gaps >= safe, right) < right[:, -1].sum():
+        safe = found
+    kept = safe.tolist()
+    while len(kept) > delay + 1 and kept[-1] == kept[-2]:
+        kept.pop()
+    return Margins(kept[-1], delay, tuple(kept[delay:-1]))
 
 
-def _right_early(clear: Array, right: Array) -> int:
+def _right(clear: Array, right: Array) -> int:
     """How many answers are right when each is taken in the first step that is clear, or the last one."""
     last = clear.shape[1] - 1
     first = np.where(clear.any(axis=1), clear.argmax(axis=1), last)
     return int(right[np.arange(len(right)), first].sum())
+
+
+def _lowered(gaps: Array, right: Array, margins: Array, step: int) -> int:
+    """The least margin of a step at which, and above which, no fewer answers are right than at the end."""
+    never, last = int(gaps.max(initial=0)) + 1, gaps.shape[1] - 1
+    clear = gaps >= margins
+    before, after = clear[:, :step].any(axis=1), clear[:, step + 1 :]
+    later = np.where(after.any(axis=1), step + 1 + after.argmax(axis=1), last)
+    taken = np.where(before, clear.argmax(axis=1), later)
+    samples = np.arange(len(gaps))
+    count, least = int(right[samples, taken].sum()), int(right[:, -1].sum())
+    if count < least:  # this step makes up for what another loses
+        return int(margins[step])
+    free = np.flatnonzero(~before & (gaps[:, step] > 0))
+    free = free[np.argsort(-gaps[free, step], kind="stable")]
+    if not len(free):
+        return never
+    change = np.cumsum(right[free, step].astype(np.int64) - right[free, later[free]])
+    tried = gaps[free, step]
+    ends = np.flatnonzero(np.append(tried[1:] != tried[:-1], True))
+    good = count + change[ends] >= least
+    kept = len(ends) if good.all() else int(good.argmin())
+    return int(tried[ends[kept - 1]]) if kept else never

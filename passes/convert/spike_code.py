@@ -143,8 +143,7 @@ class _Coding:
         elif isinstance(op, exact.Graded | exact.Readout):
             self._population(op)
         elif isinstance(op, snn.Output):
-            factor = self.factor[op.data.name]
-            self.ops.append(replace(op, scale=op.scale / factor, margin=op.margin * factor))
+            self.ops.append(op.with_unit(self.factor[op.data.name]))
 
     def _emit(self, op: Op, last: int, factor: int) -> None:
         self.ops.append(op)

@@ -20,9 +20,14 @@ from nmc.ir.ops import ann
 from nmc.passes.base import Pass
 from nmc.passes.data import fit_shape, load_samples
 from nmc.passes.quantize.ranges import Range, drawn_together, round_bits, with_floor
+from nmc.passes.quantize.unclear import FEW_LEVELS, READ, least_clear
 
 Array = NDArray[Any]
 _BATCH = 64
+#: Samples that are read where no number is given and levels are not few.
+_READ = 256
+#: By how much thresholds are drawn together where nothing is asked for and levels are few.
+_SHRINK = 0.2
 #: Method, factor and drawing together of thresholds that ``auto`` tries; the first wins where none is clearly better.
 _TRIALS: tuple[tuple[Literal["mse", "percentile", "ltb"], float, float], ...] = (
     ("mse", 1.0, 0.0), ("mse", 1.0, 0.2), ("mse", 0.9, 0.0), ("mse", 1.1, 0.0), ("percentile", 1.0, 0.0),
@@ -37,7 +42,9 @@ class Calibrate(Pass, name="calibrate", takes="ann"):
     ``mse`` takes the threshold that minimises the squared error of rates of `levels` steps (Deng and Gu 2021
     shift and clip the same way), ``max`` the largest activation seen, ``percentile`` the 99.9th (Rueckauer 2017),
     ``ltb`` what local threshold balancing converges to. `shrink` draws the thresholds of a layer together by that share
-    (of their logarithms), `share` multiplies all. ``auto`` quantises the network with a few of these and keeps the one
+    (of their logarithms; -1: those of `mse` by a fifth with 4 levels or fewer), `share` multiplies all. The first
+    `limit` samples are read (0: 256, or 2,000 with 4 levels or fewer, of which the half counts whose answers are the
+    least clear). ``auto`` quantises the network with a few of these and keeps the one
     whose integer network comes nearest to the trained one on the samples; the attribute ``calibration`` tells.
     A relu that was trained with steps keeps its threshold.
     A channel below `floor` times the median of the layer's thresholds gets that. Poolings get thresholds too, for
@@ -53,9 +60,9 @@ class Calibrate(Pass, name="calibrate", takes="ann"):
     method: Literal["mse", "max", "percentile", "ltb", "auto"] = "mse"
     levels: int = 24
     floor: float = 0.1
-    shrink: float = 0.0
+    shrink: float = -1.0
     share: float = 1.0
-    limit: int = 256
+    limit: int = 0
     raw: bool = False
     samples: Array | None = field(default=None, compare=False, repr=False, metadata={"hidden": True})
 
@@ -91,12 +98,13 @@ class Calibrate(Pass, name="calibrate", takes="ann"):
             if not self.data:
                 hint = "give sample data: --calib FILE.npz (labels are not needed)"
                 raise fail("E0404", "calibration needs sample data", hint=hint)
-            samples, _ = load_samples(self.data, limit=self.limit, raw=self.raw)
+            limit = self.limit or (READ if self.levels <= FEW_LEVELS else _READ)
+            samples, _ = load_samples(self.data, limit=limit, raw=self.raw)
         samples = np.asarray(samples)
         if not len(samples):
             raise fail("E0404", "there are no samples to calibrate with")
         _check_finite(samples, self.data)
-        return {ops[0].out: fit_shape(samples, ops[0].shape)}
+        return least_clear(module, {ops[0].out: fit_shape(samples, ops[0].shape)}, self.levels)
 
     def _observe(self, module: Module, inputs: dict[str, Array], ranges: dict[str, Range]) -> None:
         for part in _batches(inputs):
@@ -122,7 +130,9 @@ class Calibrate(Pass, name="calibrate", takes="ann"):
         if not isinstance(op, ann.Relu | ann.AvgPool) or (isinstance(op, ann.Relu) and op.levels):
             return op
         seen = ranges[op.out]
-        threshold = drawn_together(seen.threshold(self.method, self.levels), seen, self.shrink)
+        few = self.method == "mse" and self.levels <= FEW_LEVELS
+        shrink = self.shrink if self.shrink >= 0 else _SHRINK * few
+        threshold = drawn_together(seen.threshold(self.method, self.levels), seen, shrink)
         threshold = with_floor(threshold, seen, self.floor) * self.share
         threshold = np.minimum(threshold, op.limit if isinstance(op, ann.Relu) else np.inf)
         shape = (-1, *[1] * (len(op.data.shape) - 1))

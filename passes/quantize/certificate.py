@@ -48,9 +48,9 @@ def certificate(
     -------
     dict
         ``told``; ``steps_bound`` (time steps after which signed spikes have settled, without delays); and for each
-        layer the range of thresholds, the share of clipped weights, the proved bound and its bits, and on the data
-        the share of saturated counts and the error of the activation against the trained network, relative to its
-        root mean square.
+        layer the range of thresholds, the share of clipped weights, the proved bound and its bits, the share of
+        squared error that fitted weights left of a layer's sums, and on the data the share of
+        saturated counts and the error of the activation against the trained network, relative to its root mean square.
     """
     measured = measure(layers, before, after, inputs) if inputs else {}
     rows = {layer.name: {**_proved(layer), **measured.get(layer.name, {})} for layer in layers}
@@ -61,7 +61,8 @@ def certificate(
 def _proved(layer: Layer) -> dict[str, Any]:
     bound = int(layer.scaled.bound.max())
     shown: dict[str, Any] = {"bits": layer.bits, "clipped": _short(layer.scaled.clipped), "bound": bound,
-                             "bound_bits": bound.bit_length() + 1, "correction": layer.correction}  # fmt: skip
+                             "bound_bits": bound.bit_length() + 1, "correction": layer.correction,
+                             "refit": _short(layer.refit)}  # fmt: skip
     if not layer.levels:
         return shown
     theta = layer.scaled.theta

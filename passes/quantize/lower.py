@@ -19,6 +19,7 @@ from nmc.passes.convert.linear import MOVING, ConvMap, DenseMap, LinearMap, Sour
 from nmc.passes.convert.refusals import NEVER, refusal
 from nmc.passes.graph import fresh_name
 from nmc.passes.quantize import relay
+from nmc.passes.quantize.refit import Fit
 from nmc.passes.quantize.scales import Form, Scaled, per_channel, scale_population, scale_readout
 
 Ints = tuple[int, ...]
@@ -48,6 +49,8 @@ class Layer:
         Largest count (0 for a readout) and bits of a weight.
     correction : int
         Largest change of a bias by bias correction, in integer units.
+    refit : float
+        Squared error of its sums with fitted weights, relative to that with the trained ones; 1 where those were kept.
     """
 
     name: str
@@ -57,6 +60,7 @@ class Layer:
     levels: int
     bits: int
     correction: int
+    refit: float
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,8 @@ class Settings:
 #: Gives the bias correction of a population, (C,) whole numbers: of its name in the trained network, currents' ops
 #: and its integers.
 Corrector = Callable[[str, "list[snn.ProjectionOp]", Scaled], Array]
+#: Gives the weights of a population: of its name in the trained network, maps, sources and shape.
+Refitter = Callable[[str, "list[LinearMap]", "list[str]", Ints], Fit]
 
 
 @dataclass
@@ -97,6 +103,7 @@ class Lowering:
     corrector: Corrector | None = None
     observe: Callable[[Op], None] | None = None
     collect: Callable[[list[snn.ProjectionOp], int], Array] | None = None
+    refitter: Refitter | None = None
     ops: list[Op] = field(default_factory=list)
     layers: list[Layer] = field(default_factory=list)
     problems: list[Diagnostic] = field(default_factory=list)
@@ -281,7 +288,7 @@ class Lowering:
         except ValueError as error:
             self._problem("E0603", str(error), op, _CALIBRATE)
             return
-        maps, reach = self._maps(expr, op)
+        maps, reach, refit = self._maps(expr, op)
         if not maps:
             return
         levels = getattr(op, "levels", 0) or self.settings.levels
@@ -299,12 +306,12 @@ class Lowering:
             offset=constant(f"{op.out}.offset", scaled.bias + per_channel(scaled.theta // 2, shape)),
             bound=int(scaled.bound.max()),
         )  # fmt: skip
-        self.layers.append(Layer(made.out, op.out, step, scaled, levels, form.bits, moved))
+        self.layers.append(Layer(made.out, op.out, step, scaled, levels, form.bits, moved, refit))
         self._population(op, self._emit(made), step, (0, levels))
 
     def _output(self, op: ann.Output) -> None:
         expr = self._direct(op)
-        maps, reach = self._maps(expr, op)
+        maps, reach, refit = self._maps(expr, op)
         if not maps:
             return
         name, shape = op.data.name, op.data.shape
@@ -322,7 +329,7 @@ class Lowering:
             out=out, current=tuple(item.result for item in currents), loc=loc, bound=int(scaled.bound.max()),
             offset=constant(f"{out}.offset", scaled.bias), reach=float(np.rint(op.reach * k)),
         )  # fmt: skip
-        self.layers.append(Layer(out, name, step, scaled, 0, form.bits, moved))
+        self.layers.append(Layer(out, name, step, scaled, 0, form.bits, moved, refit))
         self.ops.append(snn.Output(data=self._emit(made), scale=1.0 / k, loc=op.loc))
 
     def _direct(self, op: ann.Relu | ann.Output) -> Expr:
@@ -330,17 +337,27 @@ class Lowering:
         expr = self.exprs[op.data.name]
         return replace(expr, terms=tuple(self._relayed(term, op) for term in expr.terms))
 
-    def _maps(self, expr: Expr, op: Op) -> tuple[list[LinearMap], list[tuple[int, int]]]:
-        """The projection of each branch and the largest count of its source; none where something is wrong."""
+    def _maps(
+        self, expr: Expr, op: ann.Relu | ann.Output
+    ) -> tuple[list[LinearMap], list[tuple[int, int]], float]:
+        """The projection of each branch, the largest count of its source, and what fitting weights gained.
+
+        None where something is wrong.
+        """
         if self._unrealisable([term for term in expr.terms if not realisable(term)], op):
-            return [], []
+            return [], [], 1.0
         maps = [found for found in map(realise, expr.terms) if found is not None]
         if not all(np.isfinite(found.weight).all() for found in maps) or not np.isfinite(expr.const).all():
             self._problem(
                 "E0601", f"{op.name}: its weights or biases are not finite", op, "check the trained network"
             )
-            return [], []
-        return maps, [self.reach[term.source.spikes.name] for term in expr.terms]
+            return [], [], 1.0
+        heard = [term.source.spikes.name for term in expr.terms]
+        reach = [self.reach[name] for name in heard]
+        if self.refitter is None:
+            return maps, reach, 1.0
+        found = self.refitter(op.data.name, maps, heard, op.data.shape)
+        return list(found.maps), reach, found.gain
 
     def _currents(
         self, name: str, op: Op, expr: Expr, maps: list[LinearMap], scaled: Scaled, form: Form

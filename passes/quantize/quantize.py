@@ -21,8 +21,11 @@ from nmc.passes.quantize.mixed import assign_bits
 from nmc.passes.quantize.scales import Form
 from nmc.passes.quantize.tape import Tape
 from nmc.passes.quantize.trials import divergence, integer_logits, trained_logits
+from nmc.passes.quantize.unclear import FEW_LEVELS, READ, least_clear
 
 Array = NDArray[Any]
+#: Samples that are read where no number is given and levels are not few.
+_READ = 1000
 #: `narrow_inputs` tries no fewer levels than these.
 _FEWEST_INPUT_LEVELS = 4
 #: It takes fewer levels than asked for only where the divergence is below this share of that with all of them.
@@ -47,7 +50,11 @@ class Quantize(Pass, name="quantize", takes="ann", gives="snn"):
     answered otherwise (no layer may be wider than 8 bits then). `narrow_inputs` halves `input_levels` where that brings
     the outputs clearly nearer to the trained network's on the samples: accumulators bound the largest sum, so that
     fewer levels leave more bits to the weights of wide layers. `bias_correction` moves biases by the
-    mean error of a layer on the calibration data. The certificate in the module says what was done and lost.
+    mean error of a layer on the calibration data, and `refit` (which needs it) takes the weights that bring the layer's
+    sums, as it hears counts, nearest to the trained network's (least squares, drawn towards the trained weights;
+    synapses without weight stay so). The first `limit` samples are read (0: 1,000, or 2,000 with 4 levels or fewer,
+    of which the half counts whose answers are the least clear). The certificate in the module
+    says what was done and lost.
 
         before: %2 = ann.relu(%1, @2.threshold) : f32<8x14x14>
         after:  %2 = snn.graded(%2.from.x, @2.theta, @2.offset) {levels=8, bound=12345} : graded<8x14x14>
@@ -70,7 +77,8 @@ class Quantize(Pass, name="quantize", takes="ann", gives="snn"):
     layer_bits: str = ""
     drop: float = 100.0
     bias_correction: bool = True
-    limit: int = 256
+    refit: bool = True
+    limit: int = 0
     raw: bool = False
     samples: Array | None = field(default=None, compare=False, repr=False, metadata={"hidden": True})
     certify: bool = field(default=True, metadata={"hidden": True})
@@ -111,6 +119,7 @@ class Quantize(Pass, name="quantize", takes="ann", gives="snn"):
             corrector=tape.correction if tape and corrects else None,
             observe=tape.observe if tape else None,
             collect=tape.collect if tape else None,
+            refitter=tape.refitted if tape and corrects and self.refit else None,
         )
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
             for op in module.ops:
@@ -171,10 +180,11 @@ class Quantize(Pass, name="quantize", takes="ann", gives="snn"):
         """Calibration data by input name; empty without any (or for a network of several inputs)."""
         samples, ops = self.samples, module.of_type(ann.Input)
         if samples is None and self.data:
-            samples, _ = load_samples(self.data, limit=self.limit, raw=self.raw)
+            limit = self.limit or (READ if self.levels <= FEW_LEVELS else _READ)
+            samples, _ = load_samples(self.data, limit=limit, raw=self.raw)
         if samples is None or len(ops) != 1 or not len(samples):
             return {}
-        return {ops[0].out: fit_shape(np.asarray(samples), ops[0].shape)}
+        return least_clear(module, {ops[0].out: fit_shape(np.asarray(samples), ops[0].shape)}, self.levels)
 
     def _forms(self, module: Module) -> Any:
         """The form of integers of each layer."""
@@ -210,7 +220,7 @@ class Quantize(Pass, name="quantize", takes="ann", gives="snn"):
         count = min((len(data) for data in inputs.values()), default=0)
         told = {"method": "graded", "bits": self.bits, "levels": self.levels, "input_levels": self.input_levels,
                 "uniform": self.uniform, "accumulator": self.accumulator,
-                "bias_correction": corrected, "samples": count}  # fmt: skip
+                "bias_correction": corrected, "refit": corrected and self.refit, "samples": count}  # fmt: skip
         calibration = module.attr("calibration")
         told = {**told, "calibration": calibration} if calibration else told
         scale = byte_scale(self.data, raw=self.raw) if self.data and self.samples is None else 0

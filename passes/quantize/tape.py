@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,9 @@ from nmc.ir.interp import run_ann
 from nmc.ir.module import Module
 from nmc.ir.op import Op
 from nmc.ir.ops import ann, exact, snn
+from nmc.passes.convert.linear import LinearMap
 from nmc.passes.quantize.integer import counts, current_type, evaluate, project
+from nmc.passes.quantize.refit import Fit, Sums
 from nmc.passes.quantize.scales import Scaled
 
 Array = NDArray[Any]
@@ -36,7 +38,9 @@ class Tape:
         largest = max((op.result.type.size for op in module.ops if op.out), default=1)
         room = max(1, _KEPT // largest)
         self._inputs = {name: data[:room] for name, data in inputs.items()}
-        self._means = preactivations(module, self._inputs)
+        shapes = {op.data.name: op.data.shape for op in module.ops if isinstance(op, ann.Relu | ann.Output)}
+        self._trained = Sums(shapes, min(len(data) for data in self._inputs.values()))
+        self._means = preactivations(module, self._inputs, self._trained.add)
         self._counts: dict[str, Array] = {}
         self._sums: list[Array] = []
 
@@ -71,6 +75,24 @@ class Tape:
         self._sums = [self._batch(currents, first, kind) for first in range(0, total, _BATCH)]
         largest = [part.reshape(*part.shape[:2], -1).max(axis=(0, 2)) for part in self._sums]
         return np.asarray(np.max(largest, axis=0), np.float64)
+
+    def refitted(
+        self, source: str, maps: Sequence[LinearMap], heard: Sequence[str], shape: tuple[int, ...]
+    ) -> Fit:
+        """Weights that make up for what counts lose (see `nmc.passes.quantize.refit`).
+
+        Parameters
+        ----------
+        source : str
+            Value of the trained network that the sum stands for.
+        maps : sequence of LinearMap
+            One a branch.
+        heard : sequence of str
+            Population of each branch.
+        shape : tuple of int
+            Of the population that is about to be made.
+        """
+        return self._trained.refitted(source, maps, [self._counts[name] for name in heard], shape)
 
     def correction(self, source: str, currents: list[snn.ProjectionOp], scaled: Scaled) -> Array:
         """Bias correction of a population: how far its mean sum is from that of the trained network.
@@ -110,10 +132,13 @@ def channel_sum(parts: list[Array]) -> Array:
     return np.asarray(sum(sums[1:], sums[0]))
 
 
-def preactivations(module: Module, inputs: Mapping[str, Array]) -> dict[str, Array]:
+def preactivations(
+    module: Module, inputs: Mapping[str, Array], look: Callable[[str, Array], None]
+) -> dict[str, Array]:
     """Mean of each channel of what enters each relu and output of the trained network, (C,) float64.
 
-    Computed in float64, so that biases are rounded alike where sums are taken in another order.
+    Computed in float64, so that biases are rounded alike where sums are taken in another order. `look` is shown each
+    batch of each value.
     """
     names = {op.data.name for op in module.ops if isinstance(op, ann.Relu | ann.Output)}
     total = min(len(data) for data in inputs.values())
@@ -122,6 +147,7 @@ def preactivations(module: Module, inputs: Mapping[str, Array]) -> dict[str, Arr
         part = {name: data[first : first + _BATCH] for name, data in inputs.items()}
         for name, values in run_ann(module, part, keep=names, dtype=np.float64).items():
             sums[name] = sums.get(name, np.zeros(values.shape[1])) + channel_sum([values])
+            look(name, values)
     return {name: values / total for name, values in sums.items()}
 
 

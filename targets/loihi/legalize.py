@@ -155,10 +155,7 @@ class Legalization:
     def _output(self, op: snn.Output) -> None:
         if op.data.name in self.made:
             unit = self.units[op.data.name].size if op.data.type.kind == "graded" else 1
-            changed = replace(
-                op, data=self.made[op.data.name], scale=op.scale / unit, margin=op.margin * unit
-            )
-            self.ops.append(changed)
+            self.ops.append(replace(op.with_unit(unit), data=self.made[op.data.name]))
 
     def _population(self, op: Population) -> None:
         sources = [
