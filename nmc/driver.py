@@ -55,6 +55,8 @@ class CompileOptions:
         Soft or hard reset.
     bits : int
         Weight bits.
+    layer_bits : str
+        Those of single layers (``fc:4,conv2:6``), or of a weight on average (``auto:5``; see ``nmc passes quantize``).
     seed : int
         Of everything random.
     effort : {"fast", "normal", "best"}
@@ -100,6 +102,7 @@ class CompileOptions:
     encoder: Literal["constant", "rate"] = "constant"
     reset: Literal["subtract", "zero"] = "subtract"
     bits: int = 8
+    layer_bits: str = ""
     seed: int = 0
     effort: Literal["fast", "normal", "best"] = "normal"
     raw: bool = False

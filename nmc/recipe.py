@@ -164,6 +164,8 @@ def _given(options: CompileOptions, module: Module | None) -> dict[str, Any]:
         "data": options.calib, "raw": options.raw, "encoder": options.encoder, "reset": options.reset,
         "bits": options.bits, "seed": options.seed, "effort": options.effort,
     }  # fmt: skip
+    if options.layer_bits:
+        given["layer_bits"] = options.layer_bits
     if options.steps:
         given["steps"] = options.steps
     if options.target.endswith(".toml"):

@@ -181,6 +181,10 @@ def _network(parser: argparse._ActionsContainer) -> None:
     )  # fmt: skip
     parser.add_argument("--bits", type=_count, help="bits of a weight (default: 8)")
     parser.add_argument(
+        "--layer-bits", metavar="auto:BITS|NAME:BITS,...",
+        help="bits of single layers' weights, or of a weight on average (exact mode)",
+    )  # fmt: skip
+    parser.add_argument(
         "--approximate", action="store_true", default=None,
         help="let straight lines stand for smooth activations; the program tells the error",
     )  # fmt: skip
