@@ -147,19 +147,27 @@ def tick_loads(
     own[neurons_of(population.shape, box)] = SEND
     if population.law.fires:
         found += activity.sent(population.out, own)
-    costs: dict[str, Array] = {}
-    for source, part, rows, first, _ in onto:
-        shape = shapes[source]
-        cost = costs.setdefault(source, np.zeros(int(np.prod(shape)), np.int64))
-        neurons = neurons_of(shape, (cut.get(source) or [whole(shape)])[part])
-        reached = neurons[first : first + rows.sources]
-        more = spike_instructions(rows, len(onto))
-        if source in cut and not isinstance(rows, ConvRows):
-            fresh = cost[neurons] == 0
-            cost[neurons[fresh]] = MISS + SEARCH * len(onto).bit_length()
-            cost[reached] += more - np.where(fresh[first : first + rows.sources], cost[reached], 0)
-        else:
-            cost[reached] += more * (row_events(rows) > 0)
-    for source, cost in costs.items():
+    for source, cost in _arrivals(onto, shapes, cut).items():
         found += activity.received(source, cost)
     return found
+
+
+def _arrivals(
+    onto: Sequence[Arriving], shapes: Mapping[str, tuple[int, ...]], cut: Mapping[str, Sequence[Box]]
+) -> dict[str, NDArray[np.int64]]:
+    """Instructions of a spike of each neuron of each source: 0 where it does not come, all entries of its key else."""
+    takes: dict[str, NDArray[np.int64]] = {}
+    comes: dict[str, NDArray[np.bool_]] = {}
+    for source, part, rows, first, _ in onto:
+        shape = shapes[source]
+        neurons = neurons_of(shape, (cut.get(source) or [whole(shape)])[part])
+        reached = neurons[first : first + rows.sources]
+        size = int(np.prod(shape))
+        takes.setdefault(source, np.zeros(size, np.int64))[reached] += spike_instructions(rows, len(onto))
+        some = comes.setdefault(source, np.zeros(size, bool))
+        if source in cut and not isinstance(rows, ConvRows):
+            some[neurons] = True
+        else:
+            some[reached[row_events(rows) > 0]] = True
+    vain = MISS + SEARCH * len(onto).bit_length()
+    return {name: np.where(comes[name], np.where(cost > 0, cost, vain), 0) for name, cost in takes.items()}

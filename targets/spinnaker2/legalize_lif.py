@@ -86,6 +86,15 @@ def _of_neuron(op: Neuron) -> Form:
     return Form(consts, op.compare, resets.get(op.reset, "none"), op.order, op.start, problems)
 
 
+def _passes_on(op: Op, vias: Sequence[snn.ProjectionOp]) -> bool:
+    """Whether a population only sends what comes, as relays do: any arithmetic gives the same."""
+    if not (isinstance(op, snn.If) and op.reset == "zero" and not op.v_init and len(vias) == 1):
+        return False
+    (via,) = vias
+    single = isinstance(via, snn.OneToOne) and via.spikes.type.kind == "spikes"
+    return single and bool((via.weight.array() > op.threshold).all())
+
+
 def population(work: Legalization, op: Population) -> None:
     """Legalise a population with its projections, or say what of it SpiNNaker2 cannot do."""
     form = form_of(op)
@@ -94,7 +103,7 @@ def population(work: Legalization, op: Population) -> None:
     vias = work.projections(op, op.current)
     if vias is None or form.problems:
         return
-    if work.options.arithmetic == "s1615" and form.reset != "none":
+    if work.options.arithmetic == "s1615" and form.reset != "none" and not _passes_on(op, vias):
         legalize_s1615.population(work, op, form, vias)
         return
     wishes = [wish(work, via) for via in vias]

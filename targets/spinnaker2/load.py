@@ -21,8 +21,8 @@ from nmc.targets.spinnaker2.layout import PeImage, Words
 
 Array = NDArray[Any]
 
-#: Synapses that one entry may unfold to (a shared kernel stands for many).
-MAX_UNFOLDED = 1 << 26
+#: Synapses that the shared kernels of a PE may unfold to, positions outside the target box included.
+MAX_UNFOLDED = 1 << 24
 _POSITIVE = ("theta",)
 
 
@@ -127,6 +127,7 @@ class _Check:
 
     def __init__(self, where: str) -> None:
         self.where = where
+        self.unfolded = 0
 
     def __call__(self, good: bool | np.bool_, text: str) -> None:
         if not good:
@@ -313,10 +314,8 @@ def _conv(
     check((high - low).max() <= q["kernel_stride"] and q["kernel_stride"] % 4 == 0, "a kernel is cut short")
     size = q["channels"] * q["kernel_y"] * q["kernel_x"] * q["kernel_stride"]
     kernel = _bytes(image, "rows", e["rows"], size, check).view(np.int8)
-    check(
-        e["count"] * q["kernel_y"] * q["kernel_x"] * int((high - low).max()) <= MAX_UNFOLDED,
-        "too large a box",
-    )
+    check.unfolded += e["count"] * q["kernel_y"] * q["kernel_x"] * max(int((high - low).max()), 1)
+    check(check.unfolded <= MAX_UNFOLDED, f"its kernels stand for {check.unfolded:,} synapses or more")
     return _unfold(
         e["count"], q, low, high - low, kernel.reshape(q["channels"], q["kernel_y"], q["kernel_x"], -1)
     )

@@ -12,14 +12,22 @@ from nmc.ir.const import Const
 from nmc.ir.module import Module
 from nmc.ir.op import Op
 from nmc.ir.ops import snn
-from nmc.ir.ops.neurons import Neuron
+from nmc.ir.ops.neurons import Neuron, Sparse
 
 Array = np.ndarray[Any, Any]
 
 
 def lawful_neurons(seed: int, arithmetic: str = "f32") -> Module:
-    """A random network of neurons without what the firmware lacks."""
-    return random_neurons(seed).map_ops(lambda op: _tame(op, arithmetic))
+    """A random network of neurons without what the firmware lacks; delays of 1 to 8, and longer ones."""
+    rng = np.random.default_rng(seed + 1)
+    return random_neurons(seed).map_ops(lambda op: _late(_tame(op, arithmetic), rng))
+
+
+def _late(op: Op, rng: np.random.Generator) -> Op:
+    """A projection with a delay by lot: one in four is longer than rows can say."""
+    if not isinstance(op, snn.Dense | snn.OneToOne | Sparse):
+        return op
+    return replace(op, delay=int(rng.integers(9, 13) if rng.random() < 0.25 else rng.integers(1, 9)))
 
 
 def _tame(op: Op, arithmetic: str) -> Op:

@@ -73,41 +73,53 @@ def test_random_neurons_do_the_same_on_every_engine(
     assert chain.differences(random_spikes(module, seed), 22, engines) == []
 
 
+def network(seed: int) -> tuple[Module, Module, dict[str, Array]]:
+    """One of the hundred networks: as it is written, legalised, and data for it."""
+    if seed % 2:
+        plain, coded = exact_net(seed, CODES[seed // 2 % 4])
+        return coded, legalised(coded), samples(plain, seed)
+    arithmetic = ("f32", "s1615")[seed // 2 % 2]
+    module = lawful_neurons(seed, arithmetic)
+    legal = legalised(module, arithmetic=arithmetic, bits=(4, 8, 12)[seed % 3])
+    return module, legal, random_spikes(module, seed)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(100))
 def test_many_random_networks_do_the_same_on_every_engine(engines: tuple[str, ...], seed: int) -> None:
-    if seed % 2:
-        plain, coded = exact_net(seed, CODES[seed // 2 % 4])
-        legal, data = legalised(coded), samples(plain, seed)
-    else:
-        arithmetic = ("f32", "s1615")[seed // 2 % 2]
-        module = lawful_neurons(seed, arithmetic)
-        legal, data = (
-            legalised(module, arithmetic=arithmetic, bits=(4, 8, 12)[seed % 3]),
-            random_spikes(module, seed),
-        )
-    assert compile_legal(legal).differences(data, legal.attr("steps") + 2, engines) == []
+    _, legal, data = network(seed)
+    steps = legal.attr("steps") + (12 if seed % 2 == 0 else 2)
+    assert compile_legal(legal).differences(data, steps, engines) == []
 
 
-def test_random_networks_reach_all_models_and_row_formats() -> None:
+def test_the_hundred_networks_reach_all_models_formats_delays_and_resets() -> None:
     models: set[str] = set()
     formats: set[str] = set()
-    resets: set[str] = set()
+    resets: set[tuple[str, str]] = set()
     delays: set[int] = set()
-    for seed in range(24):
-        legal = legalised(exact_net(seed, CODES[seed % 4])[1]) if seed % 4 < 3 else None
-        arithmetic = ("f32", "s1615")[seed % 2]
-        module = lawful_neurons(seed, arithmetic)
-        for found in (legal, legalised(module, arithmetic=arithmetic, bits=4 if seed % 3 else 8)):
-            if found is not None:
-                models |= {op.law.model for op in found.of_type(s2.NeuronOp)}
-                formats |= {op.format for op in found.of_type(s2.SynapseOp)}
-                resets |= {op.law.reset for op in found.of_type(s2.NeuronOp)}
-                delays |= {op.delay for op in found.of_type(s2.SynapseOp)}
-    assert models >= {"stbif", "graded", "phased", "readout", "max_pool", "lif", "lif_fixed"}
+    asked: set[int] = set()
+    for seed in range(100):
+        module, legal, _ = network(seed)
+        populations, projections = legal.of_type(s2.NeuronOp), legal.of_type(s2.SynapseOp)
+        models |= {op.law.model for op in populations}
+        resets |= {(op.law.model, op.law.reset) for op in populations}
+        formats |= {op.format for op in projections}
+        delays |= {op.delay for op in projections}
+        asked |= {int(getattr(op, "delay", 0)) for op in module.ops}
+    assert models >= {
+        "stbif",
+        "graded",
+        "phased",
+        "bit_serial",
+        "readout",
+        "max_pool",
+        "lif",
+        "lif_fixed",
+        "if",
+    }
     assert formats == {"dense8", "sparse16", "sparse32", "conv"}
-    assert resets >= {"subtract", "to-value"}
-    assert delays >= set(range(1, 6))  # 6 to 8: random programs of test_engines.py
+    assert resets >= {("lif", "subtract"), ("lif", "to-value"), ("lif", "none")}
+    assert delays == set(range(1, 9)) and max(asked) > 8  # longer ones through relays
 
 
 @pytest.fixture(scope="module")

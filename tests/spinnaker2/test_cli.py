@@ -12,12 +12,12 @@ import pytest
 from numpy.typing import NDArray
 
 from nmc.cli import main
-from nmc.driver import CompileOptions, compile_model, load, pipeline_for
+from nmc.driver import CompileOptions, compile_model, integer_network, load, pipeline_for
 from nmc.ir.interp import run_snn
 from nmc.ir.ops import snn
 from nmc.ir.text.parser import parse
 from nmc.ir.text.sidefile import blobs
-from nmc.passes.data import fit_shape
+from nmc.passes.data import fit_shape, load_samples
 from nmc.passes.manager import run_pipeline
 from nmc.program import Program
 from nmc.runtime.verify import legal_part, random_samples, verify_program
@@ -144,3 +144,22 @@ def test_unknown_engines_are_told_and_recordings_are_in_the_image(
     assert code == 0, text
     runner = Program.open(tmp_path / "r.nmx").runner()
     assert all(len(pe.image.regions["rec_spikes"]) == 4 for pe in runner.chip.pes.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mnist_mlp", "mnist_cnn", "mnist_cnn_max", "mnist_resnet"])
+def test_digits_are_answered_in_time_and_as_the_integer_network_does(
+    name: str, shared: Path, engines: tuple[str, ...]
+) -> None:
+    """On images that the partition has not seen, too."""
+    options = CompileOptions(target="spinnaker2", calib=str(shared / "data" / "mnist_calib.npz"))
+    program = compile_model(EXAMPLES / "models" / f"{name}.onnx", options)
+    integer = integer_network(EXAMPLES / "models" / f"{name}.onnx", options)
+    x, _ = load_samples(str(shared / "data" / "mnist_test.npz"), limit=24)
+    source = integer.of_type(snn.Input)[0]
+    want = next(iter(run_snn(integer, {source.source: fit_shape(x, source.shape)}, 1).outputs.values()))
+    for engine in engines:
+        run = program.run(x, engine=engine)
+        np.testing.assert_array_equal(run.logits, want)
+        assert run.summary["late_ticks_300_mhz_per_sample"] == 0
+    assert program.report["cores"]["used"] <= 60 and "warnings" not in program.report

@@ -13,7 +13,7 @@ from nmc.ir.diagnostics import fail
 from nmc.ir.ops.mapped import slot_order
 from nmc.targets.spinnaker2 import layout
 from nmc.targets.spinnaker2.layout import ChipImage, InputMap, OutputMap, Part, PopMap, Route
-from nmc.targets.spinnaker2.load import LoadedPe, load
+from nmc.targets.spinnaker2.load import MAX_UNFOLDED, LoadedPe, load
 
 if TYPE_CHECKING:
     from nmc.targets.spinnaker2.engines.ticks import Ticks
@@ -23,6 +23,8 @@ Place = tuple[int, int]
 _KEYS = 1 << 32
 #: Keys of all sources together; a chip has 152 PEs of at most 4,096 neurons, and inputs.
 MAX_KEYS = 1 << 24
+#: Synapses a PE, on average, that shared kernels may stand for, on top of what one PE may have.
+UNFOLDED_PE = 1 << 18
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +146,13 @@ def load_chip(image: ChipImage) -> LoadedChip:
     NmcError
         E0912 for PE images, E0913 for router files and maps that do not fit them.
     """
-    pes = {(pe.chip, pe.pe): load(pe) for pe in image.pes}
+    pes: dict[Place, LoadedPe] = {}
+    left = MAX_UNFOLDED + UNFOLDED_PE * len(image.pes)
+    for pe in image.pes:
+        pes[pe.chip, pe.pe] = load(pe)
+        left -= sum(entry.target.size for entry in pes[pe.chip, pe.pe].entries)
+        if left < 0:
+            raise fail("E0913", "the shared kernels stand for more synapses than memory can hold")
     chips = image.grid[0] * image.grid[1]
     if len(pes) != len(image.pes) or any(not _on_chip(place, chips) for place in pes):
         raise fail("E0913", f"PEs are there twice or not on the {chips} chips")
