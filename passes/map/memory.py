@@ -15,6 +15,7 @@ import numpy as np
 
 from nmc.passes.map import packing
 from nmc.passes.map.canonical import first_fit, ranks, shaken
+from nmc.passes.map.solver import solver as cp_solver
 from nmc.passes.map.sparse import IntArray
 
 _MAX_BUFFERS = 200_000
@@ -278,11 +279,7 @@ def _solve_within(
     model.add_no_overlap_2d(times, spaces)
     for clique in cliques(begin, end):
         model.add_no_overlap([spaces[k] for k in clique])
-    solver = cp_model.CpSolver()
-    solver.parameters.num_workers = 1
-    solver.parameters.random_seed = 1
-    solver.parameters.max_deterministic_time = limit
-    solver.parameters.max_time_in_seconds = float("inf")
+    solver = cp_solver(limit, f"{len(size):,} buffers within {height:,}")
     status = solver.solve(model)
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         return None, status == cp_model.INFEASIBLE
