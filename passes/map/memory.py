@@ -24,7 +24,7 @@ _EXACT_BUFFERS = 1_000
 #: Shares of the budget of the search: twice with each order as it is, and many short ones with the orders shaken.
 _PLAIN, _SHAKEN, _SHAKES = (0.01, 0.06), 0.002, 120
 #: Shares of the limit of CP-SAT, and what is asked for beyond what is enough.
-_EXACT = ((0.75, 0.0), (0.25, 0.0195))
+_EXACT = ((0.8, 0.0), (0.2, 0.0196))
 _LOWER = 0.05  # share of the budget for each height tried between the bound and the best found
 
 
@@ -86,7 +86,7 @@ class Allocation:
 
 
 def allocate(
-    buffers: Sequence[Buffer], capacity: int = 0, limit: float = 4.0, nodes: int = 1_000_000
+    buffers: Sequence[Buffer], capacity: int = 0, limit: float = 4.5, nodes: int = 1_000_000
 ) -> Allocation:
     """Give every buffer an offset.
 
