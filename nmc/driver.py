@@ -414,13 +414,16 @@ def _report(module: Module, options: CompileOptions, backend: Any, files: dict[s
 
 
 def _memory(cores: dict[int, dict[str, int]], limits: Any) -> list[dict[str, Any]]:
-    """High-water mark of each resource: the core that uses most of it."""
+    """Of each resource the core that uses most of it, and the share of all used cores' that lies idle."""
     rows = []
     for resource in dict.fromkeys(name for used in cores.values() for name in used):
         core = max(cores, key=lambda number: cores[number].get(resource, 0))
         used, limit = cores[core].get(resource, 0), limits[resource]
+        total = sum(held.get(resource, 0) for held in cores.values())
+        idle = 1 - total / (limit * len(cores))
         rows.append({
             "resource": resource, "used": used, "limit": limit, "core": core, "percent": round(100 * used / limit, 1),
+            "total": total, "fragmentation": round(100 * idle, 1),
         })  # fmt: skip
     return sorted(rows, key=lambda row: (-row["percent"], row["resource"]))
 

@@ -117,6 +117,7 @@ def summary(program: Program, path: Path, found: dict[str, Any] | None = None) -
             f"{cores.get('used', 0):,} of {cores.get('available', 0):,}{_packing(report.get('packing'))}",
         ),
         ("memory", _memory(report.get("memory") or [])),
+        ("fragmentation", _fragmentation(report.get("memory") or [])),
         ("time", f"{report.get('steps')} steps, of which {report.get('latency_steps')} are latency"),
         ("placement", _placement(report.get("placement"))),
         ("weights", _weights(layers)),
@@ -145,6 +146,13 @@ def _packing(found: dict[str, Any] | None) -> str:
         return ""
     least = f"bound {found['bound']:,}, however cut {found['bound_any']:,}"
     return f" ({least}; {found['status']}; limited by {found['limit'].replace('_', ' ')})"
+
+
+def _fragmentation(rows: list[dict[str, Any]]) -> str:
+    """What lies idle on the cores in use, of the resources that are used most."""
+    return "; ".join(
+        f"{row['resource'].replace('_', ' ')} {row['fragmentation']:.0f} % idle" for row in rows[:_MEMORIES]
+    )
 
 
 def _memory(rows: list[dict[str, Any]]) -> str:

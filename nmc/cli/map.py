@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from nmc.cli.compile import compile_options
@@ -20,6 +21,7 @@ def map_verb(args: argparse.Namespace, console: Console) -> int:
     from nmc.cli.debugging import show_pipeline
     from nmc.driver import compile_traced, pipeline_for
     from nmc.ir.diagnostics import DoesNotFit
+    from nmc.passes.map.solver import heard
     from nmc.remedies import with_ways_out
 
     options = compile_options(args)
@@ -29,9 +31,11 @@ def map_verb(args: argparse.Namespace, console: Console) -> int:
         passes = pipeline_for(options, module)
         console.result(show_pipeline(passes), {"passes": [str(item) for item in passes]})
         return 0
+    lines: list[str] = []
     with Progress("mapping", quiet=console.quiet) as progress:
         try:
-            program, result = compile_traced(model, options, None, progress.stage, module)
+            with heard(lines.append) if args.solver_log else nullcontext():
+                program, result = compile_traced(model, options, None, progress.stage, module)
         except DoesNotFit as error:
             progress.stage("look for ways out")
             raise with_ways_out(error, module, options) from None
@@ -51,6 +55,9 @@ def map_verb(args: argparse.Namespace, console: Console) -> int:
     stages = [{"stage": item.text, "seconds": round(item.seconds, 3)} for item in result.timings]
     facts = {**files, **{name: report.get(name) for name in ("target", "cores", "packing", "placement")}}
     text = _text(report, files, result.timings, log=args.solver_log)
+    if args.solver_log:
+        told = "\n".join(lines) if lines else "CP-SAT did not run: what is told above was proved without it"
+        text, facts = f"{text}\n\n{told}", {**facts, "solver_log": lines}
     console.result(text, {**facts, "stages": stages})
     return 0
 

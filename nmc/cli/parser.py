@@ -277,7 +277,9 @@ def _map(parser: Parser) -> None:
     _file(parser, "-o", "also write the compiled network (.nmx)")
     _file(parser, "--hint", "start from the places of an earlier .nmx: what it has stays where it was")
     _file(parser, "--picture", "draw the cores on the mesh (.svg)")
-    parser.add_argument("--solver-log", action="store_true", help="tell each stage and each bound")
+    parser.add_argument(
+        "--solver-log", action="store_true", help="tell each stage, each bound, and what CP-SAT logs"
+    )
     _file(parser, "--calib", "sample data for thresholds and traffic: .npz with x")
     _raw(parser)
     _network(parser)

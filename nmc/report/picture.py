@@ -44,16 +44,45 @@ def picture(module: Module, target: Target) -> str:
     for (x, y), cores in order.items():
         body += _tile((x - left) * _TILE + _MARGIN, (y - top) * _TILE + _MARGIN, cores, parts, colour, heat)
     height = (bottom - top + 1) * _TILE + 2 * _MARGIN
+    legend = _legend(module, target, parts, colour, heat)
     body += [
-        f'<rect x="{_MARGIN}" y="{height + _LINE * row}" width="12" height="12" fill="{colour[name]}"/>'
-        f'<text x="{_MARGIN + 18}" y="{height + _LINE * row + 11}">{escape(name)}</text>'
-        for row, name in enumerate(names)
+        f'<g transform="translate({_MARGIN} {height + _LINE * row})">{line}</g>'
+        for row, line in enumerate(legend)
     ]
-    wide, high = max((right - left + 1) * _TILE + 2 * _MARGIN, 320), height + _LINE * len(names) + _MARGIN
+    wide, high = max((right - left + 1) * _TILE + 2 * _MARGIN, 480), height + _LINE * len(legend) + _MARGIN
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {high}" width="{wide}" height="{high}"'
     )
     return f'{head} font-family="sans-serif" font-size="11">\n' + "\n".join(body) + "\n</svg>\n"
+
+
+def _legend(
+    module: Module,
+    target: Target,
+    parts: Mapping[int, list[Neurons]],
+    colour: Mapping[str, str],
+    heat: Mapping[int, int],
+) -> list[str]:
+    """Lines below the mesh: what is shown, how many cores each population lies on, what the discs mean."""
+    lines = [
+        f'<text y="11" font-weight="bold">{escape(f"{module.name} on {target.name}: {len(parts):,} cores")}</text>'
+    ]
+    for name, fill in colour.items():
+        cores = sum(any(part.of.name == name for part in held) for held in parts.values())
+        neurons = sum(part.of.type.size for part in _held_by(parts, name)[:1])
+        told = f"{name}: {neurons:,} neurons on {cores:,} core{'s' * (cores > 1)}"
+        lines.append(f'<rect width="12" height="12" fill="{fill}"/><text x="18" y="11">{escape(told)}</text>')
+    if most := max(heat.values(), default=0):
+        told = f"spikes a sample that a core sends and gets, by area; the largest disc: {most:,}"
+        lines.append(
+            f'<circle cx="6" cy="6" r="6" fill="#222" fill-opacity="0.45"/><text x="18" y="11">{escape(told)}</text>'
+        )
+    return lines
+
+
+def _held_by(parts: Mapping[int, list[Neurons]], name: str) -> list[Neurons]:
+    """Parts of a population on the chip."""
+    return [part for held in parts.values() for part in held if part.of.name == name]
 
 
 def _heat(module: Module) -> dict[int, int]:
@@ -77,7 +106,7 @@ def _tile(
     colour: Mapping[str, str],
     heat: Mapping[int, int],
 ) -> list[str]:
-    """The cores of a tile as squares; a core's stripes are its parts, the red disc grows with its spikes."""
+    """The cores of a tile as squares; a core's stripes are its parts, the dark disc grows with its spikes."""
     side = ceil(sqrt(len(cores)))
     size = (_TILE - 4) / side
     most = max(heat.values(), default=0) or 1
@@ -100,7 +129,7 @@ def _tile(
             radius = size / 2 * sqrt(heat[core] / most)
             middle = x + 1 + (number % side + 0.5) * size
             found.append(
-                f'<circle cx="{middle:.2f}" cy="{cy + size / 2:.2f}" r="{radius:.2f}" fill="#c00" '
+                f'<circle cx="{middle:.2f}" cy="{cy + size / 2:.2f}" r="{radius:.2f}" fill="#222" '
                 f'fill-opacity="0.45" pointer-events="none"/>'
             )
     return found

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nmc.passes.map.binpack import Group, IntArray
+from nmc.passes.map.solver import solver as cp_solver
 
 if TYPE_CHECKING:
     from ortools.sat.python import cp_model
@@ -149,17 +150,6 @@ def _choices(model: cp_model.CpModel, group: Group, count: int) -> list[list[cp_
     return chosen
 
 
-def _solver(limit: float) -> cp_model.CpSolver:
-    from ortools.sat.python import cp_model
-
-    solver = cp_model.CpSolver()
-    solver.parameters.num_workers = 1
-    solver.parameters.random_seed = 1
-    solver.parameters.max_deterministic_time = limit
-    solver.parameters.max_time_in_seconds = float("inf")
-    return solver
-
-
 def _fewer(group: Group, bins: IntArray, count: int, limit: float) -> tuple[IntArray | None, bool]:
     """A packing on `count` bins if one is found, and whether there is proved to be none."""
     from ortools.sat.python import cp_model
@@ -167,7 +157,7 @@ def _fewer(group: Group, bins: IntArray, count: int, limit: float) -> tuple[IntA
     model = cp_model.CpModel()
     order = np.argsort(-(group.sizes / np.maximum(group.capacity, 1)).max(axis=1), kind="stable")
     chosen = _choices(model, group.part(order), count)
-    solver = _solver(limit)
+    solver = cp_solver(limit, f"{group.count:,} boxes on {count:,} cores")
     status = solver.solve(model)
     if status in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         found = np.zeros_like(bins)
@@ -199,7 +189,7 @@ def _less_traffic(group: Group, bins: IntArray, least: int, limit: float) -> Pro
         for number, x in enumerate(row):
             model.add_hint(x, number == int(b))
     model.maximize(sum(kept))
-    solver = _solver(limit)
+    solver = cp_solver(limit, f"traffic of {group.count:,} boxes on {count:,} cores")
     status = solver.solve(model)
     total = int(group.traffic.sum()) // 2
     top = solver.best_objective_bound

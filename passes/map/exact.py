@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nmc.passes.map.quadratic import Grid, IntArray, Quadratic, SiteClasses
+from nmc.passes.map.solver import solver as cp_solver
 
 if TYPE_CHECKING:
     from ortools.sat.python import cp_model
@@ -61,11 +62,7 @@ def _solve(
     """Run the solver for `limit` units of deterministic time; nothing found proves `below` if it finished."""
     from ortools.sat.python import cp_model
 
-    solver = cp_model.CpSolver()
-    solver.parameters.num_workers = 1
-    solver.parameters.random_seed = 1
-    solver.parameters.max_deterministic_time = limit
-    solver.parameters.max_time_in_seconds = float("inf")
+    solver = cp_solver(limit, f"places of {len(chosen):,} cores")
     status = solver.solve(model)
     effort = float(solver.response_proto.deterministic_time)
     if status == cp_model.INFEASIBLE:

@@ -15,6 +15,7 @@ import numpy as np
 
 from nmc.passes.map import packing
 from nmc.passes.map.canonical import first_fit, ranks, shaken
+from nmc.passes.map.solver import solver as cp_solver
 from nmc.passes.map.sparse import IntArray
 
 _MAX_BUFFERS = 200_000
@@ -23,7 +24,7 @@ _EXACT_BUFFERS = 1_000
 #: Shares of the budget of the search: twice with each order as it is, and many short ones with the orders shaken.
 _PLAIN, _SHAKEN, _SHAKES = (0.01, 0.06), 0.002, 120
 #: Shares of the limit of CP-SAT, and what is asked for beyond what is enough.
-_EXACT = ((0.75, 0.0), (0.25, 0.0195))
+_EXACT = ((0.8, 0.0), (0.2, 0.0196))
 _LOWER = 0.05  # share of the budget for each height tried between the bound and the best found
 
 
@@ -85,7 +86,7 @@ class Allocation:
 
 
 def allocate(
-    buffers: Sequence[Buffer], capacity: int = 0, limit: float = 4.0, nodes: int = 1_000_000
+    buffers: Sequence[Buffer], capacity: int = 0, limit: float = 4.5, nodes: int = 1_000_000
 ) -> Allocation:
     """Give every buffer an offset.
 
@@ -278,11 +279,7 @@ def _solve_within(
     model.add_no_overlap_2d(times, spaces)
     for clique in cliques(begin, end):
         model.add_no_overlap([spaces[k] for k in clique])
-    solver = cp_model.CpSolver()
-    solver.parameters.num_workers = 1
-    solver.parameters.random_seed = 1
-    solver.parameters.max_deterministic_time = limit
-    solver.parameters.max_time_in_seconds = float("inf")
+    solver = cp_solver(limit, f"{len(size):,} buffers within {height:,}")
     status = solver.solve(model)
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         return None, status == cp_model.INFEASIBLE

@@ -17,7 +17,17 @@ def test_compile_writes_and_summarises(nmc: Nmc, tmp_path: Path, models: Path, d
     lines = done.out.splitlines()
     assert lines[0] == "digits_mlp.nmx: digits_mlp for loihi"
     assert len(lines) <= 11 and max(map(len, lines)) <= 130
-    for word in ("layers", "cores", "memory", "limits", "placement", "gap", "energy", "latency"):
+    for word in (
+        "layers",
+        "cores",
+        "memory",
+        "limits",
+        "fragmentation",
+        "placement",
+        "gap",
+        "energy",
+        "latency",
+    ):
         assert word in done.out
 
 
@@ -32,6 +42,9 @@ def test_compile_json_has_the_promised_keys(nmc: Nmc, models: Path, digits: Path
     facts = nmc("compile", models / "digits_mlp.onnx", "--calib", digits, "--json", "-o", "a.nmx").facts
     assert facts["schema"] == "nmc.compile/1"
     assert {"cores", "latency_steps", "placement", "memory", "energy"} <= set(facts)
+    for row in facts["memory"]:
+        idle = 1 - row["total"] / (row["limit"] * facts["cores"]["used"])
+        assert row["used"] <= row["total"] and row["fragmentation"] == round(100 * idle, 1) >= 0
     assert {"objective", "bound", "gap"} <= set(facts["placement"])
     assert {"used", "available"} <= set(facts["cores"])
     assert facts["energy"]["energy_per_sample_j"] > 0

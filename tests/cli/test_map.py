@@ -68,3 +68,23 @@ def test_the_picture_shows_every_part_once(nmc: Nmc, words: list[object], tmp_pa
         f"core {core}: {part}" for part, core in sites(program).items()
     )
     assert np.char.count(path.read_text(), "http") == 1, "nothing is fetched"
+
+
+def test_the_log_of_cp_sat_is_told_where_it_ran(nmc: Nmc, tmp_path: Path) -> None:
+    net = tmp_path / "net.snn"
+    pops = "".join(f"pop p{k}[40] : lif(tau = 20 ms, v_threshold = 1.0)\n" for k in range(3))
+    links = "".join(
+        f"{a} -> {b} : fixed_prob(p = 0.4, weight = uniform(0.2, 0.9))\n"
+        for a, b in (("x", "p0"), ("p0", "p1"), ("p1", "p2"))
+    )
+    net.write_text(
+        f"network n(dt = 1 ms, steps = 8)\ninput x[9] : raster()\n{pops}{links}output p2 : count()\n"
+    )
+    chip = tmp_path / "small.toml"
+    chip.write_text('base = "loihi"\n[limits]\ncompartments = 14\n')
+    words = ["map", net, "--target", chip, "-q"]
+    plain, told = nmc(*words, "-o", tmp_path / "a.nmx"), nmc(*words, "--solver-log", "-o", tmp_path / "b.nmx")
+    assert plain.code == told.code == 0, told.err
+    assert "CpSolverResponse" not in plain.out
+    assert "-- CP-SAT: places of 9 cores" in told.out and "CpSolverResponse" in told.out
+    assert (tmp_path / "a.nmx").read_bytes() == (tmp_path / "b.nmx").read_bytes()

@@ -75,7 +75,8 @@ def assert_way_out(nmc: Nmc, words: list[object], err: str, folder: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("base", "limit"), [("loihi", "in_axons"), ("loihi", "synapse_words"), ("spinnaker2", "sram_bytes")]
+    ("base", "limit"),
+    [("loihi", "in_axons"), ("loihi", "synapse_words"), ("spinnaker2", "sram_bytes"), ("fpga", "in_axons")],
 )
 @given(inputs=st.integers(300, 500), neurons=st.integers(1, 12))
 @settings(max_examples=2, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -103,3 +104,33 @@ def test_one_percent_over_all_cores(nmc: Nmc, tmp_path: Path) -> None:
     assert asked(done.err, "cores") == (130, 128)
     assert f"chips = 2 in {target}" in done.err
     assert_way_out(nmc, words, done.err, tmp_path)
+
+
+@pytest.mark.slow
+def test_a_few_percent_over_the_block_rams_of_a_device(nmc: Nmc, tmp_path: Path) -> None:
+    words = [
+        "compile",
+        program(tmp_path, 400, 272),
+        "--target",
+        "fpga",
+        "--device",
+        "ecp5-25k",
+        "--effort",
+        "fast",
+        "-q",
+    ]
+    done = nmc(*words)
+    assert done.code == 2 and "error[E0949]" in done.err and "ecp5-25k" in done.err
+    needed, most = asked(done.err, "block rams")
+    assert most == 56 and 1 <= needed - most <= 2, "the nearest shape misses by a block RAM or two"
+    assert_way_out(nmc, words, done.err, tmp_path)
+
+
+def test_one_percent_over_the_compartments_of_a_core_is_one_more_core(nmc: Nmc, tmp_path: Path) -> None:
+    net = program(tmp_path, 3, 101)
+    for most, cores in ((101, 1), (100, 2)):
+        target = chip(tmp_path, "loihi", "compartments", most)
+        done = nmc(
+            "compile", net, "--target", target, "--effort", "fast", "-q", "--json", "-o", tmp_path / "a.nmx"
+        )
+        assert done.code == 0 and done.facts["cores"]["used"] == cores
