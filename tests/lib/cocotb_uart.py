@@ -34,9 +34,7 @@ class Line:
         self.heard = bytearray()
         self.bad_stops = 0
 
-    async def say(
-        self, data: Iterable[int], *, bit: int = BIT, broken: int = -1, stops: int = 1
-    ) -> None:
+    async def say(self, data: Iterable[int], *, bit: int = BIT, broken: int = -1, stops: int = 1) -> None:
         """Send bytes of `bit` ns a bit; the stop bit of byte number `broken` is missing."""
         for number, octet in enumerate(data):
             for level in (0, *(octet >> at & 1 for at in range(8)), int(number != broken)):

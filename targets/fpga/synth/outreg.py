@@ -57,9 +57,7 @@ def _users(module: dict[str, Any]) -> dict[int, list[_User]]:
     return found
 
 
-def _registers(
-    ram: Cell, side: str, cells: dict[str, Cell], users: dict[int, list[_User]]
-) -> dict[str, str]:
+def _registers(ram: Cell, side: str, cells: dict[str, Cell], users: dict[int, list[_User]]) -> dict[str, str]:
     """Output of a port -> its flip-flop; empty where one of them is not what it must be."""
     if ram["parameters"].get(f"REGMODE_{side}") != "NOREG" or _tied(ram, f"RST{side}") != "0" or _paired(ram):
         return {}
