@@ -27,7 +27,7 @@ async def start(dut: Dut) -> tuple[Watch, Watch]:
     ):
         getattr(dut, name).value = 0
     dut.aresetn.value = 0
-    cocotb.start_soon(Clock(dut.aclk, 10, "ns").start(start_high=False))
+    Clock(dut.aclk, 10, "ns").start(start_high=False)
     await ClockCycles(dut.aclk, 4)
     await FallingEdge(dut.aclk)
     dut.aresetn.value = 1

@@ -72,7 +72,7 @@ async def start(dut: Dut, ready: float = 1.0) -> tuple[Line, Watch, Watch]:
     """Clock, reset, and watches of the words to and from the chip."""
     for name, level in (("rx", 1), ("in_ready", 0), ("out_valid", 0), ("out_word", 0), ("rst", 1)):
         getattr(dut, name).value = level
-    cocotb.start_soon(Clock(dut.clk, CLOCK, "ns").start(start_high=False))
+    Clock(dut.clk, CLOCK, "ns").start(start_high=False)
     await ClockCycles(dut.clk, 4)
     await FallingEdge(dut.clk)
     dut.rst.value = 0
