@@ -16,19 +16,25 @@ Dut = Any
 
 async def start(dut: Dut) -> tuple[Watch, Watch]:
     """Clock, reset, watches of words in and out."""
-    for name in ("s_axis_tvalid", "s_axis_tdata", "m_axis_tready", "in_ready", "out_valid", "out_word", "idle"):
+    for name in (
+        "s_axis_tvalid",
+        "s_axis_tdata",
+        "m_axis_tready",
+        "in_ready",
+        "out_valid",
+        "out_word",
+        "idle",
+    ):
         getattr(dut, name).value = 0
     dut.aresetn.value = 0
-    cocotb.start_soon(Clock(dut.aclk, 10, "ns").start(start_high=False))
+    Clock(dut.aclk, 10, "ns").start(start_high=False)
     await ClockCycles(dut.aclk, 4)
     await FallingEdge(dut.aclk)
     dut.aresetn.value = 1
     await FallingEdge(dut.aclk)
     reset = lambda: bool(int(dut.rst.value))  # noqa: E731
     taken = Watch(dut.aclk, dut.in_valid, dut.in_ready, [dut.in_word], reset)
-    given = Watch(
-        dut.aclk, dut.m_axis_tvalid, dut.m_axis_tready, [dut.m_axis_tdata, dut.m_axis_tlast], reset
-    )
+    given = Watch(dut.aclk, dut.m_axis_tvalid, dut.m_axis_tready, [dut.m_axis_tdata, dut.m_axis_tlast], reset)
     cocotb.start_soon(taken.run())
     cocotb.start_soon(given.run())
     return taken, given
@@ -91,9 +97,7 @@ async def a_word_is_offered_before_anyone_is_ready(dut: Dut) -> None:
     """A source must not wait for ready; and the chip is stopped, not overrun, while nobody takes words."""
     _, given = await start(dut)
     dut.m_axis_tready.value = 0
-    cocotb.start_soon(
-        send(dut.aclk, dut.out_valid, dut.out_ready, dut.out_word, [7, 8, 9], often(0, 1.0))
-    )
+    cocotb.start_soon(send(dut.aclk, dut.out_valid, dut.out_ready, dut.out_word, [7, 8, 9], often(0, 1.0)))
     await ClockCycles(dut.aclk, 20)
     assert int(dut.m_axis_tvalid.value) and int(dut.m_axis_tdata.value) == 7
     assert not int(dut.out_ready.value) and given.seen == []

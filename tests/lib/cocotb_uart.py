@@ -34,9 +34,7 @@ class Line:
         self.heard = bytearray()
         self.bad_stops = 0
 
-    async def say(
-        self, data: Iterable[int], *, bit: int = BIT, broken: int = -1, stops: int = 1
-    ) -> None:
+    async def say(self, data: Iterable[int], *, bit: int = BIT, broken: int = -1, stops: int = 1) -> None:
         """Send bytes of `bit` ns a bit; the stop bit of byte number `broken` is missing."""
         for number, octet in enumerate(data):
             for level in (0, *(octet >> at & 1 for at in range(8)), int(number != broken)):
@@ -74,7 +72,7 @@ async def start(dut: Dut, ready: float = 1.0) -> tuple[Line, Watch, Watch]:
     """Clock, reset, and watches of the words to and from the chip."""
     for name, level in (("rx", 1), ("in_ready", 0), ("out_valid", 0), ("out_word", 0), ("rst", 1)):
         getattr(dut, name).value = level
-    cocotb.start_soon(Clock(dut.clk, CLOCK, "ns").start(start_high=False))
+    Clock(dut.clk, CLOCK, "ns").start(start_high=False)
     await ClockCycles(dut.clk, 4)
     await FallingEdge(dut.clk)
     dut.rst.value = 0

