@@ -9,9 +9,9 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterable, Mapping
 from functools import cache
-from importlib.metadata import entry_points
 
 from nmc.ir.op import Op
+from nmc.ir.plugins import plugins
 
 _BUILT_IN = {
     "ann": "nmc.ir.ops.ann",
@@ -74,8 +74,8 @@ def _ops_of(items: Iterable[object], dialect: str) -> Mapping[str, type[Op]]:
 
 def dialects() -> tuple[str, ...]:
     """Names of all dialects that can be found without knowing them."""
-    plugins = (entry.name for entry in entry_points(group="nmc.ops"))
-    return tuple(dict.fromkeys([*_BUILT_IN, *_target_dialects(), *plugins]))
+    added = (entry.name for entry in plugins("nmc.ops"))
+    return tuple(dict.fromkeys([*_BUILT_IN, *_target_dialects(), *added]))
 
 
 def _target_dialects() -> list[str]:
@@ -98,5 +98,5 @@ def _target_module(dialect: str) -> str:
 
 
 def _plugin_module(dialect: str) -> str | None:
-    found = [entry.value for entry in entry_points(group="nmc.ops", name=dialect)]
+    found = [entry.value for entry in plugins("nmc.ops", dialect)]
     return found[0] if found else None

@@ -9,7 +9,6 @@ import importlib
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from nmc.ir.diagnostics import fail
 from nmc.ir.module import Module
 from nmc.ir.op import Op, Span
+from nmc.ir.plugins import plugins
 
 Demand = Mapping[str, int]
 Box = tuple[Span, ...]
@@ -135,7 +135,7 @@ def resolve(name: str) -> Target:
 
 def package_of(name: str) -> str:
     """The Python package of a target: a plug-in's (entry-point group ``nmc.targets``) or one of nmc's own."""
-    found = [entry.value for entry in entry_points(group="nmc.targets", name=name)]
+    found = [entry.value for entry in plugins("nmc.targets", name)]
     return found[0] if found else f"nmc.targets.{name}"
 
 

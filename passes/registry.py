@@ -9,12 +9,12 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pkgutil import iter_modules
 from typing import Any
 
 from nmc.ir.diagnostics import Diagnostic, NmcError, fail
+from nmc.ir.plugins import plugins
 from nmc.passes.base import Pass
 from nmc.passes.table import ALIASES, PASSES
 
@@ -163,7 +163,7 @@ def standard_registry() -> Registry:
         except Exception as error:  # one target's mistake must not stop the others
             reason = f"{type(error).__name__}: {error}"
             broken.append(Diagnostic("E0210", f"target {target} has a broken pass table: {reason}"))
-    entries += [Entry(point.name, point.value, _origin(point)) for point in entry_points(group=GROUP)]
+    entries += [Entry(point.name, point.value, _origin(point)) for point in plugins(GROUP)]
     return Registry(_merged(entries), aliases, tuple(broken))
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pkgutil import iter_modules
+
+from nmc.ir.plugins import plugins
 
 GROUP = "nmc.targets"
 
@@ -15,4 +16,4 @@ def target_names() -> tuple[str, ...]:
     folders = list(spec.submodule_search_locations or ()) if spec else []
     packages = sorted(info.name for info in iter_modules(folders) if info.ispkg)
     built_in = [name for name in packages if find_spec(f"nmc.targets.{name}.target")]
-    return tuple(dict.fromkeys([*built_in, *sorted(point.name for point in entry_points(group=GROUP))]))
+    return tuple(dict.fromkeys([*built_in, *sorted(point.name for point in plugins(GROUP))]))
