@@ -31,7 +31,7 @@ def test_pass_is_described_with_options_types_and_defaults(nmc: Nmc) -> None:
         "type": "mse | max | percentile | ltb | auto",
         "default": "mse",
     }
-    assert options["limit"]["default"] == "256"
+    assert options["limit"]["default"] == "0"
     assert "samples" not in options, "hidden options are not the command line's"
     text = nmc("passes", "calibrate").out
     assert "mse | max | percentile | ltb | auto" in text and "after:" in text
