@@ -138,16 +138,19 @@ def relieved(
     tries = _MOST_TRIES
     while tries > 0:
         for core, goal in work.moves(locked):
+            if tries <= 0:
+                break
             tries -= 1
             other = work.exchanged(core, goal, locked)
             if other is None:
                 continue
-            new, busiest = other, work.peak(other)
+            worse = change(work.site, other)
+            if worse > weight * work.worst[0]:  # whatever the links gain; this is told quicker than what they do
+                continue
+            busiest = work.peak(other)
             gain = work.worst[0] - busiest[0]
-            if busiest < work.worst and change(work.site, new) <= weight * max(gain, 0):
-                work.take(new)
-                break
-            if tries <= 0:
+            if busiest < work.worst and worse <= weight * max(gain, 0):
+                work.take(other)
                 break
         else:
             return work.site
