@@ -133,10 +133,13 @@ def _with_early_exit(passes: tuple[Pass, ...], *, spread: bool) -> tuple[Pass, .
     Input that is spread over the first steps gives the better early answers (facts/conversion.md 3.4), where the target
     can also spread the biases of populations.
     """
+    from nmc.passes.convert.spike_code import SpikeCode
+
     made: list[Pass] = []
     for item in passes:
-        plain = item.name == _CODING and (item.code, item.schedule) == ("stbif", "burst")  # type: ignore[attr-defined]
-        made.append(replace(item, schedule="spread") if spread and plain else item)  # type: ignore[call-arg]
+        if spread and isinstance(item, SpikeCode) and (item.code, item.schedule) == ("stbif", "burst"):
+            item = replace(item, schedule="spread")
+        made.append(item)
         if item.name == _CODING:
             made += parse("readout{early_exit=true}", ())
     if len(made) == len(passes):

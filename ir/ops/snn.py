@@ -78,6 +78,11 @@ class Input(InputOp, name="snn.input"):
     stream: bool = False
 
     @property
+    def empty(self) -> bool:
+        """Nothing ever comes: it stands for the current of a population that nothing drives."""
+        return not self.source and self.encoder in ("constant", "const")
+
+    @property
     def in_time(self) -> bool:
         """The raster encoder takes spikes."""
         return self.encoder == "raster"

@@ -145,7 +145,9 @@ def relieved(
             if other is None:
                 continue
             worse = change(work.site, other)
-            if worse > weight * work.worst[0]:  # whatever the links gain; this is told quicker than what they do
+            if (
+                worse > weight * work.worst[0]
+            ):  # whatever the links gain; this is told quicker than what they do
                 continue
             busiest = work.peak(other)
             gain = work.worst[0] - busiest[0]

@@ -69,9 +69,8 @@ class Retime(Pass, name="retime", takes="snn"):
             source = _sender(module, op.spikes.name)
             sender = module.producers[source]
             least = self.input_delay if isinstance(sender, snn.InputOp) else self.min_delay
-            delay = (
-                max(op.delay, least) if _sends_nothing(sender) else op.delay
-            )  # nothing comes, however late
+            empty = isinstance(sender, snn.Input) and sender.empty
+            delay = max(op.delay, least) if empty else op.delay  # nothing comes, however late
             for user in module.users.get(op.out, ()):
                 yield Edge(source, user.out, op.out, delay, least)
 
@@ -158,15 +157,10 @@ def _latencies(module: Module, edges: list[Edge], max_delay: int) -> dict[str, i
     return _least_total(edges, longest, pinned, max_delay)
 
 
-def _sends_nothing(op: Op) -> bool:
-    """Whether it stands for the input of a population that nothing drives."""
-    return isinstance(op, snn.Input) and op.encoder in ("constant", "const") and not op.source
-
-
 def _pinned(module: Module) -> dict[str, str]:
     """What cannot start later, and why: all that the host drives, and neurons that fire by themselves."""
     inputs = {op.out for op in module.of_type(snn.InputOp)}
-    driven = {name for name in inputs if not _sends_nothing(module.producers[name])}
+    driven = inputs - {op.out for op in module.of_type(snn.Input) if op.empty}
     found = dict.fromkeys(inputs, "comes from the host")
     for op in module.ops:
         if not isinstance(op, snn.NeuronOp | Neuron):

@@ -158,9 +158,8 @@ class Legalization:
             self.ops.append(replace(op.with_unit(unit), data=self.made[op.data.name]))
 
     def _population(self, op: Population) -> None:
-        sources = [
-            source for value in op.current if not _nothing(source := self.module.producers[value.name])
-        ]
+        sources = [self.module.producers[value.name] for value in op.current]
+        sources = [source for source in sources if not (isinstance(source, snn.Input) and source.empty)]
         drives = [source for source in sources if isinstance(source, snn.Input)]
         projections = [source for source in sources if isinstance(source, snn.ProjectionOp)]
         law = self._law(op, sources, drives, projections)
@@ -338,11 +337,6 @@ class Legalization:
             out=f"{op.out}.gate", spikes=pulse, weight=weight, delay=0, exp=amount[1], sign="excitatory",
             shape=shape if len(shape) > 1 else (), loc=loc,
         ))  # fmt: skip
-
-
-def _nothing(source: Op) -> bool:
-    """Whether it is the current of a population that nothing drives: the host has nothing to write."""
-    return isinstance(source, snn.Input) and source.encoder == "constant" and not source.source
 
 
 def _scaled(op: snn.ProjectionOp, scale: Array) -> snn.ProjectionOp | Refusal:

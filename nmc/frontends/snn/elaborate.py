@@ -23,7 +23,16 @@ from nmc.frontends.snn.models import MODEL_ALIASES, MODELS, PARAM_ALIASES, Heade
 from nmc.frontends.snn.network import Network, loc_of, relay, result_of
 from nmc.frontends.snn.parse import parse
 from nmc.frontends.snn.problems import Fault, Problems, Silent, did_you_mean
-from nmc.frontends.snn.statements import DECODERS, HEADER, INPUTS, RULES, hint_text, make_header, make_input
+from nmc.frontends.snn.statements import (
+    DECODERS,
+    HEADER,
+    INPUTS,
+    RULES,
+    hint_text,
+    make_header,
+    make_input,
+    overridden,
+)
 from nmc.frontends.snn.synapses import Job, Limits
 from nmc.frontends.snn.syntax import Pos
 from nmc.frontends.snn.user import define, realise_user
@@ -190,7 +199,7 @@ class Elaborator:
                 raise Fault("E0378", node.pos, "params stand at the top of the program", "use let here")
             self._used.add(name)
             if name in self._params:
-                value = _overridden(name, value, self._params[name], node)
+                value = overridden(name, value, self._params[name], node)
         self._define(name, value, scope, node.pos)
 
     def _neuron(self, node: ast.Neuron, scope: Scope) -> None:
@@ -499,17 +508,3 @@ class Elaborator:
 
 class _Stop(Exception):
     """The program is too large to go on."""
-
-
-def _overridden(name: str, default: Any, given: Any, node: ast.Let) -> Any:
-    same = type(given) is type(default)
-    if isinstance(given, Quantity) and isinstance(default, Quantity):
-        if given.dim != default.dim:
-            message = f"param {name} is {kind_name(default)}, but {kind_name(given)} is given"
-            raise Fault("E0378", node.pos, message, "give it with the unit that the program has")
-        return given
-    if not same:
-        raise Fault(
-            "E0378", node.pos, f"param {name} is {kind_name(default)}, but {kind_name(given)} is given"
-        )
-    return given

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from nmc.frontends.snn import syntax as ast
 from nmc.frontends.snn.calls import Arguments, Param
@@ -10,7 +10,7 @@ from nmc.frontends.snn.evaluate import Evaluator
 from nmc.frontends.snn.models import Header
 from nmc.frontends.snn.network import loc_of
 from nmc.frontends.snn.problems import Fault
-from nmc.frontends.snn.values import PLAIN, RATE, STEP, TIME, VOLT, Population, Quantity, Scope
+from nmc.frontends.snn.values import PLAIN, RATE, STEP, TIME, VOLT, Population, Quantity, Scope, kind_name
 from nmc.ir.ops import snn
 from nmc.ir.ops.sources import MAX_MEAN, Poisson
 
@@ -130,3 +130,24 @@ def hint_text(hint: ast.Hint, evaluator: Evaluator, scope: Scope) -> str:
             raise Fault("E0386", argument.pos, "hints take numbers, ranges, strings and truth values")
         shown.append(f"{argument.name}={text}" if argument.name else text)
     return f"{hint.name}({', '.join(shown)})"
+
+
+def overridden(name: str, default: Any, given: Any, node: ast.Let) -> Any:
+    """Give the value of a ``param`` that the caller sets.
+
+    Raises
+    ------
+    Fault
+        E0378 for one of another kind or unit.
+    """
+    same = type(given) is type(default)
+    if isinstance(given, Quantity) and isinstance(default, Quantity):
+        if given.dim != default.dim:
+            message = f"param {name} is {kind_name(default)}, but {kind_name(given)} is given"
+            raise Fault("E0378", node.pos, message, "give it with the unit that the program has")
+        return given
+    if not same:
+        raise Fault(
+            "E0378", node.pos, f"param {name} is {kind_name(default)}, but {kind_name(given)} is given"
+        )
+    return given
