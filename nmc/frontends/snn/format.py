@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from nmc.frontends.snn.automaton import Token
 from nmc.frontends.snn.lexing import UNIT_LETTERS, tokens_of
-from nmc.frontends.snn.parse import lark, parse
+from nmc.frontends.snn.parse import parse
 from nmc.frontends.snn.problems import Problems
-
-if TYPE_CHECKING:
-    from lark import Token
 
 _INDENT = "    "
 _BINARY = frozenset({"EQUAL", "MULOP", "POW", "CMP"})
@@ -44,9 +40,9 @@ class _Formatter:
         """Format a program that can be read."""
         lines = text.replace("\r\n", "\n").split("\n")
         found: list[list[Token]] = [[] for _ in lines]
-        for token in tokens_of(lark(), text.replace("\r\n", "\n")):
+        for token in tokens_of(text.replace("\r\n", "\n"), ""):
             if token.type != "NEWLINE":
-                found[(token.line or 1) - 1].append(token)
+                found[token.line - 1].append(token)
         for line, tokens in zip(lines, found, strict=True):
             self._line(tokens, _comment(line, tokens))
         while self._lines and not self._lines[-1]:
@@ -108,7 +104,7 @@ class _Formatter:
 
 
 def _shown(token: Token) -> str:
-    text = str(token)
+    text = token.value
     if token.type != "NUMBER":
         return text
     digits = text.rstrip(UNIT_LETTERS).rstrip()
@@ -118,6 +114,6 @@ def _shown(token: Token) -> str:
 
 def _comment(line: str, tokens: list[Token]) -> str:
     """The comment at the end of a line: what follows the last token."""
-    end = (tokens[-1].column or 1) - 1 + len(tokens[-1]) if tokens else 0
+    end = tokens[-1].column - 1 + len(tokens[-1].value) if tokens else 0
     rest = line[end:].strip()
     return rest if rest.startswith("#") else ""

@@ -8,13 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
+from nmc.frontends.snn.automaton import Token, table
 from nmc.frontends.snn.problems import Fault, Problems
-from nmc.frontends.snn.syntax import Pos
-
-if TYPE_CHECKING:
-    from lark import Lark, Token
 
 #: Words that begin a statement and may stand nowhere else.
 STARTERS = frozenset(
@@ -57,24 +53,17 @@ class Line:
     faulty: bool = False
 
 
-def pos_of(token: Token, file: str) -> Pos:
-    """Place of a token."""
-    return Pos(token.line or 0, token.column or 0, max(len(token), 1), file)
-
-
-def tokens_of(lark: Lark, text: str) -> Iterator[Token]:
+def tokens_of(text: str, file: str) -> Iterator[Token]:
     """Lex; keywords after a dot and before ``=`` inside a statement are plain names (``W.input``)."""
-    from lark import Token
-
     held: Token | None = None
     before = "NEWLINE"
-    for token in lark.lex(text):
+    for token in table().lex(text, file):
         if held is not None:
-            plain = before == "DOT" or (token.type == "EQUAL" and before in ("COMMA", "LPAR"))
-            shown = Token.new_borrow_pos("NAME", held.value, held) if plain else held
-            yield shown
-            before, held = shown.type, None
-        if token.value in KEYWORDS and token.type not in ("STRING", "NAME"):
+            if before == "DOT" or (token.type == "EQUAL" and before in ("COMMA", "LPAR")):
+                held = held._replace(type="NAME")
+            yield held
+            before, held = held.type, None
+        if token.value in KEYWORDS and token.type != "NAME":
             held = token
         else:
             yield token
@@ -86,8 +75,8 @@ def tokens_of(lark: Lark, text: str) -> Iterator[Token]:
 class Splitter:
     """Cuts a file's tokens into nested lines."""
 
-    def __init__(self, file: str, problems: Problems) -> None:
-        self._file, self._problems = file, problems
+    def __init__(self, problems: Problems) -> None:
+        self._problems = problems
         self._top: list[Line] = []
         self._open: list[tuple[list[Line], Token | None]] = [(self._top, None)]
         self._line = Line()
@@ -146,8 +135,8 @@ class Splitter:
             self._brackets.pop()
             return
         if not self._line.faulty:
-            hint = f"{self._brackets[-1]} is open" if self._brackets else "no bracket is open"
-            self._fault(token, f"{token} closes nothing", hint)
+            hint = f"{self._brackets[-1].value} is open" if self._brackets else "no bracket is open"
+            self._fault(token, f"{token.value} closes nothing", hint)
         self._line.faulty = True
         self._brackets = self._brackets[:-1]
 
@@ -195,4 +184,4 @@ class Splitter:
         self._open.pop()
 
     def _fault(self, token: Token, message: str, hint: str) -> None:
-        self._problems.add(Fault("E0364", pos_of(token, self._file), message, hint))
+        self._problems.add(Fault("E0364", token.pos, message, hint))

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from nmc.frontends.snn import syntax as ast
-from nmc.frontends.snn.lexing import Line, pos_of
+from nmc.frontends.snn.automaton import Token
+from nmc.frontends.snn.lexing import Line
 from nmc.frontends.snn.problems import Fault, did_you_mean
 
 if TYPE_CHECKING:
-    from lark import Token
-
     from nmc.frontends.snn.parse import Reader
 
 #: Words that begin a line of a model, with a name and a value or with a value only.
@@ -58,7 +57,7 @@ def _bounded(lines: Sequence[Line], pos: ast.Pos) -> None:
 
 
 def _head(reader: Reader, tokens: Sequence[Token]) -> ast.Name:
-    pos = pos_of(tokens[0], reader.file)
+    pos = tokens[0].pos
     if len(tokens) != 4 or tokens[2].type != "EQUAL" or tokens[3].value != "model":
         raise Fault("E0381", pos, "this is not how a neuron model begins", _HEAD)
     name: ast.Name = reader.parse(tokens[1:2], "expr")
@@ -72,7 +71,7 @@ def _entry(reader: Reader, line: Line) -> ast.Entry | ast.Part | None:
     if line.faulty:
         return None
     first = line.tokens[0]
-    pos, word = pos_of(first, reader.file), str(first)
+    pos, word = first.pos, first.value
     if line.block is not None:
         if len(line.tokens) != 1 or word not in PARTS:
             raise Fault("E0381", pos, f"{word} has no block in a model", did_you_mean(word, PARTS))
@@ -86,7 +85,7 @@ def _entry(reader: Reader, line: Line) -> ast.Entry | ast.Part | None:
         near = did_you_mean(word, (*DEFINING, *PLAIN, *PARTS), {"equations": "update", "when": "threshold"})
         raise Fault("E0381", pos, f"{word} begins no line of a model", near)
     name, value = _named(reader, line.tokens[1:], pos)
-    return ast.Entry(pos_of(line.tokens[1], reader.file), word, name, value)
+    return ast.Entry(line.tokens[1].pos, word, name, value)
 
 
 def _part(reader: Reader, lines: Sequence[Line], pos: ast.Pos, word: str) -> ast.Part | None:
@@ -105,7 +104,7 @@ def _part(reader: Reader, lines: Sequence[Line], pos: ast.Pos, word: str) -> ast
 def _assignment(reader: Reader, line: Line) -> ast.Entry | None:
     if line.faulty:
         return None
-    pos = pos_of(line.tokens[0], reader.file)
+    pos = line.tokens[0].pos
     if line.block is not None:
         raise Fault(
             "E0381", pos, "there are no blocks inside update and reset", "use select(condition, a, b)"
@@ -119,4 +118,4 @@ def _named(reader: Reader, tokens: Sequence[Token], pos: ast.Pos) -> tuple[str, 
     if len(tokens) < 3 or tokens[0].type not in ("NAME", "PRIMED") or tokens[1].type != "EQUAL":
         raise Fault("E0363", pos, "an assignment is needed here", "such as v' = 0.9 * v + I")
     value: ast.Expr = reader.parse(tokens[2:], "expr", primes=True)
-    return str(tokens[0]), value
+    return tokens[0].value, value

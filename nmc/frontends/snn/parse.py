@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
-from dataclasses import replace
-from functools import cache
-from importlib.resources import files
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nmc.frontends.snn import syntax as ast
-from nmc.frontends.snn.lexing import KEYWORDS, MAX_DEPTH, STARTERS, Line, Splitter, pos_of, tokens_of
+from nmc.frontends.snn.automaton import END, Refused, Token, table
+from nmc.frontends.snn.lexing import KEYWORDS, MAX_DEPTH, STARTERS, Line, Splitter, tokens_of
 from nmc.frontends.snn.problems import Fault, Problems, did_you_mean
+from nmc.frontends.snn.tree import Builder
 from nmc.frontends.snn.values import UNIT_ALIASES, UNITS
 
-if TYPE_CHECKING:
-    from lark import Lark, Token
-
-_START = ["statement", "expr", "separator"]
+_BUILDER = Builder()
+#: Tokens that stand between statements or mean nothing.
+_NOWHERE = frozenset({"BAD", "LBRACE", "RBRACE", "SEMI"})
 _BLOCKS = (ast.For, ast.If, ast.Module)
 _NAMED = frozenset({"weights", "param", "let", "neuron", "synapse", "input", "pop", "module"})
 #: Words for tokens in messages.
@@ -29,39 +25,6 @@ _WORDS = {
     "RANGE": "..",
     "$END": "the end of the line", "__ANON_0": "->", "ADDOP": "+", "MULOP": "*", "CMP": "a comparison", "POW": "**",
 }  # fmt: skip
-
-
-@cache
-def lark() -> Lark:
-    """The parser of one statement, from the user's cache where there is one."""
-    from lark import Lark
-
-    from nmc.frontends.snn.tree import Builder
-
-    grammar = files("nmc.frontends.snn").joinpath("grammar.lark").read_text(encoding="utf-8")
-    options: dict[str, Any] = {
-        "parser": "lalr", "lexer": "basic", "start": _START, "maybe_placeholders": True,
-        "propagate_positions": False, "transformer": Builder(),
-    }  # fmt: skip
-    where = _cache_file(grammar)
-    if where is not None:
-        try:
-            return Lark(grammar, cache=str(where), **options)
-        except Exception:  # a cache that cannot be read or written is no reason to fail
-            pass
-    return Lark(grammar, **options)
-
-
-def _cache_file(grammar: str) -> Path | None:
-    import hashlib
-
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    folder = Path(base) / "nmc"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError):
-        return None
-    return folder / f"snn-{hashlib.sha256(grammar.encode()).hexdigest()[:16]}.lark"
 
 
 def parse(text: str, file: str, problems: Problems) -> tuple[ast.Statement, ...]:
@@ -82,15 +45,15 @@ def parse(text: str, file: str, problems: Problems) -> tuple[ast.Statement, ...]
         What could be read; `Broken` in place of the rest.
     """
     problems.sources[file] = text.split("\n")
-    lines = Splitter(file, problems).split(tokens_of(lark(), text))
-    return Reader(file, problems).block(lines)
+    lines = Splitter(problems).split(tokens_of(text, file))
+    return Reader(problems).block(lines)
 
 
 class Reader:
     """Turns lines into statements."""
 
-    def __init__(self, file: str, problems: Problems) -> None:
-        self.file, self.problems = file, problems
+    def __init__(self, problems: Problems) -> None:
+        self.problems = problems
 
     def block(self, lines: Sequence[Line], depth: int = 0) -> tuple[ast.Statement, ...]:
         """Read the lines of one block."""
@@ -110,19 +73,19 @@ class Reader:
         if len(line.tokens) > 1:
             inner = (self._statement(line, line.tokens[1:], body),)
         elif line.block is None:
-            self.problems.add(Fault("E0363", pos_of(token, self.file), "else needs a block", "else { ... }"))
+            self.problems.add(Fault("E0363", token.pos, "else needs a block", "else { ... }"))
         if done and isinstance(done[-1], ast.If) and (joined := _joined(done[-1], inner)) is not None:
             done[-1] = joined
         elif not (done and isinstance(done[-1], ast.Broken)):
             hint = (
                 f"put it on the line of the }} that closes the if; a chain has {MAX_DEPTH} branches at most"
             )
-            self.problems.add(Fault("E0363", pos_of(token, self.file), "else without an if", hint))
+            self.problems.add(Fault("E0363", token.pos, "else without an if", hint))
 
     def _statement(
         self, line: Line, tokens: Sequence[Token], body: tuple[ast.Statement, ...]
     ) -> ast.Statement:
-        pos = pos_of(tokens[0], self.file)
+        pos = tokens[0].pos
         broken = ast.Broken(pos, _defined(tokens))
         if line.faulty:
             return broken
@@ -135,9 +98,9 @@ class Reader:
         except Fault as fault:
             self.problems.add(fault)
             return broken
-        node = replace(node, pos=pos)
+        node = node._replace(pos=pos)
         if isinstance(node, _BLOCKS):
-            node = replace(node, body=body)
+            node = node._replace(body=body)
         statement: ast.Statement = node
         return statement
 
@@ -154,101 +117,74 @@ class Reader:
         Fault
             E0362 or E0363.
         """
-        from lark.exceptions import UnexpectedInput
+        types = tuple([token.type for token in tokens])
+        self._readable(tokens, types, primes)
+        plan = table().plan(start, types)
+        reach = len(tokens) if not isinstance(plan, Refused) else plan.at + 1
+        values: Sequence[Any] = tokens
+        if "TEMPLATE" in types:
+            values = [self._template(item) if item.type == "TEMPLATE" else item for item in tokens[:reach]]
+        if isinstance(plan, Refused):
+            raise self._refused(plan, tokens, start)
+        return table().build(plan, values, _BUILDER)
 
-        bad = next((token for token in tokens if token.type in ("BAD", "LBRACE", "RBRACE", "SEMI")), None)
-        if bad is not None:
-            raise self._bad(bad)
-        prime = next((token for token in tokens if token.type == "PRIMED"), None)
-        if prime is not None and not primes:
+    def _readable(self, tokens: Sequence[Token], types: tuple[str, ...], primes: bool) -> None:
+        """Refuse what no statement holds."""
+        if not _NOWHERE.isdisjoint(types):
+            raise self._bad(next(token for token in tokens if token.type in _NOWHERE))
+        if not primes and "PRIMED" in types:
+            prime = tokens[types.index("PRIMED")]
             hint = "a prime marks the next value of a state, in neuron models of one's own"
-            raise Fault("E0362", pos_of(prime, self.file), f"{prime} means nothing here", hint)
-        parser = lark().parse_interactive(start=start)
-        state = parser.parser_state
-        token = before = tokens[0]
-        try:
-            for item in tokens:
-                before, token = token, item
-                if token.type in (
-                    "NAME",
-                    "TEMPLATE",
-                    "PRIMED",
-                    "NUMBER",
-                    "STRING",
-                    "ADDOP",
-                    "NOT",
-                    "TRUE",
-                    "FALSE",
-                    "LSQB",
-                ):
-                    token.end_line = self.file  # type: ignore[assignment]
-                if token.type == "TEMPLATE":
-                    state.feed_token(self._template(token))
-                else:
-                    state.feed_token(token)
-            before, token = token, _end_token(tokens[-1])
-            return state.feed_token(token, True)
-        except UnexpectedInput:
-            if before.type == "NUMBER" and token.type == "NAME" and before.line == token.line:
-                near = did_you_mean(str(token), UNITS, UNIT_ALIASES)
-                raise Fault("E0368", pos_of(token, self.file), f"{token} is no unit", near) from None
-            raise self._unexpected(token, tokens if start == "statement" else (), parser) from None
+            raise Fault("E0362", prime.pos, f"{prime.value} means nothing here", hint)
 
-    def _template(self, token: Token) -> Token:
-        """Replace the text of ``h{i}`` by its pieces and parsed expressions."""
-        from lark import Token
-
-        parts = re.split(r"\{([^{}]*)\}", str(token))
+    def _template(self, token: Token) -> ast.Name:
+        """The text pieces and parsed expressions of ``h{i}``."""
+        parts = re.split(r"\{([^{}]*)\}", token.value)
         holes = []
         for inside in parts[1::2]:
-            inner = [Token.new_borrow_pos(item.type, item.value, token) for item in lark().lex(inside)]
+            inner = [
+                Token(item.type, item.value, token.line, token.column, token.file)
+                for item in table().lex(inside, token.file)
+            ]
             if not inner:
                 hint = "write an expression such as {i} between the braces"
-                raise Fault("E0363", pos_of(token, self.file), f"nothing inside the braces of {token}", hint)
+                raise Fault("E0363", token.pos, f"nothing inside the braces of {token.value}", hint)
             holes.append(self.parse(inner, "expr"))
-        pos = pos_of(token, self.file)
-        made = Token.new_borrow_pos("TEMPLATE", str(token), token)
-        made.value = ast.Name(pos, str(token), tuple(parts[::2]), tuple(holes))
-        return made
+        return ast.Name(token.pos, token.value, tuple(parts[::2]), tuple(holes))
 
     def _bad(self, token: Token) -> Fault:
-        if token == '"':
-            return Fault("E0362", pos_of(token, self.file), "this string is not closed", 'end it with "')
-        shown = str(token) if token.isprintable() else f"U+{ord(token[0]):04X}"
-        return Fault(
-            "E0362", pos_of(token, self.file), f"{shown} means nothing here", "comments start with #"
-        )
+        if token.value == '"':
+            return Fault("E0362", token.pos, "this string is not closed", 'end it with "')
+        shown = token.value if token.value.isprintable() else f"U+{ord(token.value[0]):04X}"
+        return Fault("E0362", token.pos, f"{shown} means nothing here", "comments start with #")
 
-    def _unexpected(self, token: Token, tokens: Sequence[Token], parser: Any) -> Fault:
-        accepted = parser.accepts()
-        pos = pos_of(token, self.file)
-        if tokens and token is tokens[0] and token.type == "NAME":
-            near = did_you_mean(str(token), STARTERS)
-            return Fault("E0363", pos, f"{token} begins no statement", near)
-        if len(tokens) > 1 and token is tokens[1] and tokens[0].type == "NAME":
-            word = tokens[0]
-            near = did_you_mean(str(word), STARTERS)
-            message = f"{word} begins no statement"
-            return Fault("E0363", pos_of(word, self.file), message, near)
-        found = "the line ends here" if token.type == "$END" else f"unexpected {token}"
-        names = sorted(
-            {_WORDS.get(name, name.lower()) for name in accepted if name not in ("BAD", "NEWLINE")}
-        )
-        if "NAME" in accepted and str(token) in KEYWORDS:
-            return Fault(
-                "E0363", pos, f"{token} is a word of the language and names nothing", "use another name"
-            )
-        return Fault("E0363", pos, found, f"expected {', '.join(names[:8])}" if names else "")
+    def _refused(self, refused: Refused, tokens: Sequence[Token], start: str) -> Fault:
+        """Say what is wrong with the token at which the automaton stopped."""
+        at, accepted = refused
+        token = tokens[at] if at < len(tokens) else _end_token(tokens[-1])
+        before = tokens[max(at - 1, 0)]
+        if before.type == "NUMBER" and token.type == "NAME" and before.line == token.line:
+            near = did_you_mean(token.value, UNITS, UNIT_ALIASES)
+            return Fault("E0368", token.pos, f"{token.value} is no unit", near)
+        if start == "statement" and at < min(2, len(tokens)) and tokens[0].type == "NAME":
+            word = tokens[0].value
+            return Fault("E0363", tokens[0].pos, f"{word} begins no statement", did_you_mean(word, STARTERS))
+        if "NAME" in accepted and token.value in KEYWORDS:
+            message = f"{token.value} is a word of the language and names nothing"
+            return Fault("E0363", token.pos, message, "use another name")
+        found = "the line ends here" if token.type == END else f"unexpected {token.value}"
+        names = sorted({_WORDS.get(name, name.lower()) for name in accepted - {"BAD", "NEWLINE"}})
+        return Fault("E0363", token.pos, found, f"expected {', '.join(names[:8])}" if names else "")
 
 
 def _joined(node: ast.If, other: tuple[ast.Statement, ...], depth: int = 0) -> ast.If | None:
     """Hang an else-block to the last if of a chain; None where that has one, or the chain is too long."""
     if not node.other:
-        return replace(node, other=other)
+        return node._replace(other=other)
     last = node.other[-1]
     if len(node.other) == 1 and isinstance(last, ast.If) and depth < MAX_DEPTH:
         inner = _joined(last, other, depth + 1)
-        return None if inner is None else replace(node, other=(inner,))
+        return None if inner is None else node._replace(other=(inner,))
     return None
 
 
@@ -263,14 +199,11 @@ def _block_fault(node: Any, pos: ast.Pos) -> Fault:
 def _defined(tokens: Sequence[Token]) -> str:
     """The name that a broken statement would have defined."""
     named = len(tokens) > 1 and tokens[0].value in _NAMED and tokens[1].type == "NAME"
-    return str(tokens[1]) if named else ""
+    return tokens[1].value if named else ""
 
 
 def _end_token(last: Token) -> Token:
-    from lark import Token
-
-    column = (last.column or 0) + len(last) - 1
-    return Token("$END", "", last.start_pos, last.line, column)
+    return Token(END, "", last.line, last.column + len(last.value) - 1, last.file)
 
 
 def parse_value(text: str, file: str) -> ast.Expr:
@@ -281,8 +214,8 @@ def parse_value(text: str, file: str) -> ast.Expr:
     Fault
         E0362 or E0363.
     """
-    tokens = list(tokens_of(lark(), text))
+    tokens = list(tokens_of(text, file))
     if not tokens or len(tokens) > 100:
         raise Fault("E0363", ast.Pos(0, 0, 1, file), "a value is needed here")
-    found: ast.Expr = Reader(file, Problems()).parse(tokens, "expr")
+    found: ast.Expr = Reader(Problems()).parse(tokens, "expr")
     return found

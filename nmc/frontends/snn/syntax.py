@@ -1,8 +1,7 @@
-"""The syntax tree of a ``.snn`` program: frozen dataclasses that know where they stand."""
+"""The syntax tree of a ``.snn`` program: named tuples, each of which begins with its place."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 
@@ -15,199 +14,192 @@ class Pos(NamedTuple):
     file: str = ""
 
 
-@dataclass(frozen=True)
-class Node:
-    """Anything with a place."""
-
-    pos: Pos
-
-
-@dataclass(frozen=True)
-class Number(Node):
+class Number(NamedTuple):
     """A number with its unit, as written: ``20 ms`` is ("20", "ms")."""
 
+    pos: Pos
     digits: str
     unit: str
 
 
-@dataclass(frozen=True)
-class Text(Node):
+class Text(NamedTuple):
     """A string without its quotes."""
 
+    pos: Pos
     value: str
 
 
-@dataclass(frozen=True)
-class Truth(Node):
+class Truth(NamedTuple):
     """``true`` or ``false``."""
 
+    pos: Pos
     value: bool
 
 
-@dataclass(frozen=True)
-class Name(Node):
+class Name(NamedTuple):
     """A name; of a template such as ``h{i}``, the text pieces and the expressions between them."""
 
+    pos: Pos
     text: str
     pieces: tuple[str, ...] = ()
     holes: tuple[Expr, ...] = ()
 
 
-@dataclass(frozen=True)
-class Attribute(Node):
+class Attribute(NamedTuple):
     """``base.name``."""
 
+    pos: Pos
     base: Expr
     name: str
 
 
-@dataclass(frozen=True)
-class Slice(Node):
+class Slice(NamedTuple):
     """``start:stop`` inside brackets; None for an open end."""
 
+    pos: Pos
     start: Expr | None
     stop: Expr | None
 
 
-@dataclass(frozen=True)
-class Index(Node):
+class Index(NamedTuple):
     """``base[items]``."""
 
+    pos: Pos
     base: Expr
     items: tuple[Expr | Slice, ...]
 
 
-@dataclass(frozen=True)
-class Argument(Node):
+class Argument(NamedTuple):
     """One argument of a call; `name` is empty for a positional one."""
 
+    pos: Pos
     name: str
     value: Expr
 
 
-@dataclass(frozen=True)
-class Call(Node):
+class Call(NamedTuple):
     """``func(arguments)``."""
 
+    pos: Pos
     func: Expr
     arguments: tuple[Argument, ...]
 
 
-@dataclass(frozen=True)
-class Unary(Node):
+class Unary(NamedTuple):
     """``-x``, ``+x`` or ``not x``."""
 
+    pos: Pos
     op: str
     value: Expr
 
 
-@dataclass(frozen=True)
-class Binary(Node):
+class Binary(NamedTuple):
     """``left op right``; its place is that of the operator."""
 
+    pos: Pos
     op: str
     left: Expr
     right: Expr
 
 
-@dataclass(frozen=True)
-class Range(Node):
+class Range(NamedTuple):
     """``start..stop``, without `stop`."""
 
+    pos: Pos
     start: Expr
     stop: Expr
 
 
-@dataclass(frozen=True)
-class ListOf(Node):
+class ListOf(NamedTuple):
     """``[items]``."""
 
+    pos: Pos
     items: tuple[Expr, ...]
 
 
 Expr: TypeAlias = Number | Text | Truth | Name | Attribute | Index | Call | Unary | Binary | Range | ListOf
 
 
-@dataclass(frozen=True)
-class Hint(Node):
+class Hint(NamedTuple):
     """``@name(arguments)``: advice to the compiler that does not change the network."""
 
+    pos: Pos
     name: str
     arguments: tuple[Argument, ...]
 
 
-@dataclass(frozen=True)
-class Network(Node):
+class Network(NamedTuple):
     """``network name(dt = 1 ms, ...)``."""
 
+    pos: Pos
     name: str
     arguments: tuple[Argument, ...]
 
 
-@dataclass(frozen=True)
-class Import(Node):
+class Import(NamedTuple):
     """``import "file.snn"``: its definitions."""
 
+    pos: Pos
     path: Text
 
 
-@dataclass(frozen=True)
-class Weights(Node):
+class Weights(NamedTuple):
     """``weights W = "file.npz"``."""
 
+    pos: Pos
     name: str
     path: Text
 
 
-@dataclass(frozen=True)
-class Let(Node):
+class Let(NamedTuple):
     """``let name = value``; with `is_param`, ``param name = value``, which the caller may override."""
 
+    pos: Pos
     name: Name
     value: Expr
     is_param: bool
 
 
-@dataclass(frozen=True)
-class Neuron(Node):
+class Neuron(NamedTuple):
     """``neuron name = model(...)``."""
 
+    pos: Pos
     name: Name
     value: Expr
 
 
-@dataclass(frozen=True)
-class Synapse(Node):
+class Synapse(NamedTuple):
     """``synapse name = rule(...)``."""
 
+    pos: Pos
     name: Name
     value: Expr
 
 
-@dataclass(frozen=True)
-class Input(Node):
+class Input(NamedTuple):
     """``input name[shape] : encoder(...)``."""
 
+    pos: Pos
     name: Name
     shape: tuple[Expr, ...]
     value: Expr
     hints: tuple[Hint, ...]
 
 
-@dataclass(frozen=True)
-class Pop(Node):
+class Pop(NamedTuple):
     """``pop name[shape] : model``; without a shape, an instance of a module."""
 
+    pos: Pos
     name: Name
     shape: tuple[Expr, ...]
     value: Expr
     hints: tuple[Hint, ...]
 
 
-@dataclass(frozen=True)
-class Project(Node):
+class Project(NamedTuple):
     """``source -> target : connector(...) with synapse @hints``."""
 
+    pos: Pos
     source: Expr
     target: Expr
     value: Expr
@@ -215,94 +207,94 @@ class Project(Node):
     hints: tuple[Hint, ...]
 
 
-@dataclass(frozen=True)
-class Probe(Node):
+class Probe(NamedTuple):
     """``probe pop.what, ... every period``."""
 
+    pos: Pos
     items: tuple[Expr, ...]
     every: Expr | None
 
 
-@dataclass(frozen=True)
-class Output(Node):
+class Output(NamedTuple):
     """``output pop : decoder(...)``."""
 
+    pos: Pos
     source: Expr
     value: Expr
 
 
-@dataclass(frozen=True)
-class Place(Node):
+class Place(NamedTuple):
     """``place pop, ... on cores(...)``."""
 
+    pos: Pos
     items: tuple[Expr, ...]
     value: Expr
 
 
-@dataclass(frozen=True)
-class Assert(Node):
+class Assert(NamedTuple):
     """``assert condition, "message"``."""
 
+    pos: Pos
     condition: Expr
     message: str
 
 
-@dataclass(frozen=True)
-class For(Node):
+class For(NamedTuple):
     """``for name in values { body }``."""
 
+    pos: Pos
     name: str
     values: Expr
     body: tuple[Statement, ...] = ()
 
 
-@dataclass(frozen=True)
-class If(Node):
+class If(NamedTuple):
     """``if condition { body } else { other }``."""
 
+    pos: Pos
     condition: Expr
     body: tuple[Statement, ...] = ()
     other: tuple[Statement, ...] = ()
 
 
-@dataclass(frozen=True)
-class Module(Node):
+class Module(NamedTuple):
     """``module name(parameters) { body }``; a parameter without a default is a bare name."""
 
+    pos: Pos
     name: str
     parameters: tuple[Argument, ...]
     body: tuple[Statement, ...] = ()
 
 
-@dataclass(frozen=True)
-class Entry(Node):
+class Entry(NamedTuple):
     """One line of a neuron model: ``word name = value`` (of an assignment, `word` is empty), or ``word value``."""
 
+    pos: Pos
     word: str
     name: str
     value: Expr
 
 
-@dataclass(frozen=True)
-class Part(Node):
+class Part(NamedTuple):
     """``update { ... }`` or ``reset { ... }`` of a neuron model."""
 
+    pos: Pos
     word: str
     body: tuple[Entry, ...]
 
 
-@dataclass(frozen=True)
-class UserNeuron(Node):
+class UserNeuron(NamedTuple):
     """``neuron name = model { ... }``: a model of one's own."""
 
+    pos: Pos
     name: Name
     body: tuple[Entry | Part, ...]
 
 
-@dataclass(frozen=True)
-class Broken(Node):
+class Broken(NamedTuple):
     """A statement that could not be read; `name` is what it would have defined, where that is clear."""
 
+    pos: Pos
     name: str
 
 
