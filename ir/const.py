@@ -118,4 +118,4 @@ class Const:
         return self.name == other.name and self.type == other.type and self.digest == other.digest
 
     def __hash__(self) -> int:
-        return hash((self.name, self.digest))
+        return hash(self.name)  # names are as good as unique, and a digest costs a pass over the data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 _U = np.uint64
+_MASK = (1 << 64) - 1
 
 
 def _mix(word: Array) -> Array:
@@ -17,6 +19,12 @@ def _mix(word: Array) -> Array:
     word = (word ^ (word >> _U(27))) * _U(0x94D049BB133111EB)
     mixed: Array = word ^ (word >> _U(31))
     return mixed
+
+
+@lru_cache(maxsize=64)
+def _mix_one(word: int) -> int:
+    """`_mix` of one word."""
+    return int(_mix(np.array([word], _U))[0])
 
 
 def uniform_words(seed: int, sample: Array, step: int, index: Array) -> Array:
@@ -37,11 +45,10 @@ def uniform_words(seed: int, sample: Array, step: int, index: Array) -> Array:
     -------
     (B, N) uint64 array
     """
-    with np.errstate(over="ignore"):
-        key = _mix(np.array([seed & 0xFFFFFFFFFFFFFFFF], _U) + _U(0x9E3779B97F4A7C15))
-        key = _mix(key + sample.astype(_U)[:, None] * _U(0xD1342543DE82EF95))
-        key = _mix(key + _U(step) * _U(0x9E3779B97F4A7C15))
-        return _mix(key + index.astype(_U)[None, :] * _U(0xBF58476D1CE4E5B9))
+    start = _mix_one((seed + 0x9E3779B97F4A7C15) & _MASK)
+    key = _mix(_U(start) + sample.astype(_U)[:, None] * _U(0xD1342543DE82EF95))
+    key = _mix(key + _U((step * 0x9E3779B97F4A7C15) & _MASK))
+    return _mix(key + index.astype(_U)[None, :] * _U(0xBF58476D1CE4E5B9))
 
 
 def rate_spikes(rate: Array, seed: int, first_sample: int, step: int) -> Array:

@@ -43,9 +43,11 @@ class Type:
     def __post_init__(self) -> None:
         if self.kind not in NUMBER_KINDS and self.kind not in EVENT_KINDS:
             raise ValueError(f"unknown element kind {self.kind!r}")
-        if any(extent < 0 for extent in self.shape):
+        if not self.shape:
+            return
+        if min(self.shape) < 0:
             raise ValueError(f"negative extent in {self.shape}")
-        if len(self.shape) > MAX_RANK or any(extent > MAX_EXTENT for extent in self.shape):
+        if len(self.shape) > MAX_RANK or max(self.shape) > MAX_EXTENT:
             raise ValueError(f"more than {MAX_RANK} axes, or an extent above {MAX_EXTENT:,}")
 
     def __str__(self) -> str:

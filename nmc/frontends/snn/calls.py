@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -186,10 +187,15 @@ def _unit_hint(dim: Dim) -> str:
 
 
 def _check_bounds(value: Quantity, param: Param, pos: Pos) -> None:
-    numbers = np.asarray(value.value)
-    if numbers.size == 0 or not np.isfinite(numbers).all():
+    if isinstance(value.value, int | float):
+        low: Any = value.value
+        high, fine = low, isinstance(low, int) or math.isfinite(low)
+    else:
+        numbers = np.asarray(value.value)
+        fine = numbers.size > 0 and bool(np.isfinite(numbers).all())
+        low, high = (numbers.min(), numbers.max()) if fine else (0, 0)
+    if not fine:
         raise Fault("E0373", pos, f"{param.name} is empty or not finite")
-    low, high = numbers.min(), numbers.max()
     if low < param.least or high > param.most or (param.positive and low <= 0):
         worst = high if high > param.most else low
         wanted = "above 0" if param.positive else f"from {param.least:g} on"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import gc
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +78,29 @@ def read_snn(
     limits: Limits | None = None,
 ) -> Module:
     """Read a program from its text; see `load_snn`. Without a folder it can name no files."""
+    with _uncollected():
+        return _read(text, file, params, folder, limits)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Hold the garbage collector back: what is built here stays, and it would only walk it over and over."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
+def _read(
+    text: str,
+    file: str,
+    params: Mapping[str, object] | None,
+    folder: Path | None,
+    limits: Limits | None,
+) -> Module:
     problems = Problems()
     statements = parse(text, file, problems)
     elaborator = Elaborator(problems, _values(params or {}, file, problems), folder, limits or Limits())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -64,8 +65,10 @@ class Header:
         """Decay factor of a step for time constants (s), the same on any machine."""
         if self.integrator == "euler":
             return 1.0 - self.dt / tau
+        if tau.size == 1:
+            return np.full(tau.shape, _decay(self.dt, float(tau.flat[0])))
         levels, place = np.unique(tau, return_inverse=True)
-        exact = [float((-Decimal(self.dt) / Decimal(float(level))).exp()) for level in levels]
+        exact = [_decay(self.dt, float(level)) for level in levels]
         return np.array(exact)[place].reshape(tau.shape)
 
     def in_steps(self, quantity: Quantity, pos: Pos, what: str) -> int:
@@ -85,6 +88,12 @@ class Header:
             message = f"{what} is {ratio:g} time steps of {self.dt * 1e3:g} ms"
             raise Fault("E0373", pos, message, "give a multiple of dt")
         return round(ratio)
+
+
+@cache
+def _decay(dt: float, tau: float) -> float:
+    """Factor exp(-dt / tau), correctly rounded, so the same on any machine."""
+    return float((-Decimal(dt) / Decimal(tau)).exp())
 
 
 def _level(name: str) -> Param:

@@ -232,6 +232,8 @@ class View:
 
     def flat(self) -> Array:
         """Flat indices of the box in its population, row-major."""
+        if self.whole:
+            return np.arange(self.size, dtype=np.int64)
         total = np.zeros(self.shape, np.int64)
         for axis, (start, stop) in enumerate(self.box):
             stride = prod(self.pop.shape[axis + 1 :])
