@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from lark.lexer import TerminalDef
 
 STARTS = ("statement", "expr", "separator")
+#: Of the kept table; another one is another file.
+FORMAT = 2
 END = "$END"
 
 
@@ -211,10 +213,10 @@ def table() -> Table:
             return Table.of(json.loads(where.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError, KeyError):  # none yet, or not ours: it is made anew
             pass
-    made = make_table(grammar)
+    text = json.dumps(make_table(grammar))
     if where is not None:
-        _keep(where, json.dumps(made))
-    return Table.of(made)
+        _keep(where, text)
+    return Table.of(json.loads(text))
 
 
 def _cache_file(grammar: str) -> Path | None:
@@ -226,7 +228,7 @@ def _cache_file(grammar: str) -> Path | None:
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError):
         return None
-    return folder / f"snn-{hashlib.sha256(grammar.encode()).hexdigest()[:16]}.json"
+    return folder / f"snn-{hashlib.sha256(grammar.encode()).hexdigest()[:16]}-{FORMAT}.json"
 
 
 def _keep(where: Path, text: str) -> None:
@@ -250,26 +252,32 @@ def make_table(grammar: str) -> dict[str, Any]:
     from lark import Lark
 
     made = Lark(grammar, parser="lalr", lexer="basic", start=list(STARTS), maybe_placeholders=True)
+    return {**_lexical(made), **_syntactic(made)}
+
+
+def _syntactic(made: Lark) -> dict[str, Any]:
+    """States and rules, numbered as they are met from the starts on (lark numbers them by chance)."""
     table: Any = made.parser.parser._parse_table
-    rules = list(
-        dict.fromkeys(
-            arg for row in table.states.values() for _, arg in row.values() if not isinstance(arg, int)
-        )
-    )
-    numbers = {rule: -1 - at for at, rule in enumerate(rules)}
-    states = [
-        {
-            symbol: arg if isinstance(arg, int) else numbers[arg]
-            for symbol, (_, arg) in table.states[at].items()
-        }
-        for at in range(len(table.states))
-    ]
+    states = [table.start_states[start] for start in STARTS]
+    numbers: dict[int, int] = {old: new for new, old in enumerate(states)}
+    rules: dict[Rule, int] = {}
+    rows: list[dict[str, int]] = []
+    for old in states:  # grows while it is walked
+        row: dict[str, int] = {}
+        for symbol, (_, found) in sorted(table.states[old].items()):
+            if isinstance(found, int):
+                if found not in numbers:
+                    numbers[found] = len(states)
+                    states.append(found)
+                row[symbol] = numbers[found]
+            else:
+                row[symbol] = -1 - rules.setdefault(found, len(rules))
+        rows.append(row)
     return {
-        **_lexical(made),
-        "states": states,
+        "states": rows,
         "rules": [(rule.origin.name, _build(rule)) for rule in rules],
-        "starts": table.start_states,
-        "ends": table.end_states,
+        "starts": {start: numbers[table.start_states[start]] for start in STARTS},
+        "ends": {start: numbers[table.end_states[start]] for start in STARTS},
     }
 
 
@@ -297,7 +305,7 @@ def _lexical(made: Lark) -> dict[str, Any]:
     return {
         "terminals": [(item.name, item.pattern.to_regexp()) for item in kept],
         "words": words,
-        "ignored": list(made.ignore_tokens),
+        "ignored": sorted(made.ignore_tokens),
     }
 
 
