@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,14 @@ from nmc.ir.op import Op
 from nmc.ir.ops import exact, snn
 from nmc.ir.ops.mapped import Neurons
 from nmc.targets.spinnaker2 import backend
+from nmc.targets.spinnaker2.build import RX_PACKETS
 from nmc.targets.spinnaker2.cycles import CPI
 from nmc.targets.spinnaker2.emit import layout_of
 from nmc.targets.spinnaker2.engines.chip import load_chip
 from nmc.targets.spinnaker2.engines.exact import ExactEngine
 from nmc.targets.spinnaker2.fit import Fit
 from nmc.targets.spinnaker2.keys import KeyRange
+from nmc.targets.spinnaker2.layout import PeImage
 from nmc.targets.spinnaker2.placing import gathered
 from nmc.targets.spinnaker2.ways import blocks
 from s2_chain import Chain, compile_legal, legalised
@@ -59,14 +62,14 @@ def test_boxes_are_cut_for_the_fullest_tick_while_pes_are_free() -> None:
     legal, data = dense(784, 600), images(8, 784, 0.9)
     late, kept = Fit(samples=data, realtime=False).run(legal), Fit(samples=data).run(legal)
     peaks = [max(peak for _, peak in item.attr("ticks")["loads"].values()) * CPI for item in (late, kept)]
-    assert peaks[0] > 1.5 * TICK and peaks[1] <= TICK and len(boxes(kept)) > len(boxes(late))
+    assert peaks[0] > 1.05 * TICK and peaks[1] <= TICK and len(boxes(kept)) > len(boxes(late))
     assert "PEs miss a tick" in backend.describe(gathered(late))["warnings"][0]
     assert not backend.describe(gathered(kept))["warnings"]
     assert str(Fit(samples=data).run(legal)) == str(kept)
 
 
 def test_what_no_cut_can_save_is_told_with_numbers() -> None:
-    found = gathered(Fit(samples=images(4, 2600, 1.0)).run(dense(2600, 8)))
+    found = gathered(Fit(samples=images(4, 6000, 1.0)).run(dense(6000, 8)))
     (line,) = backend.describe(found)["warnings"]
     assert "PEs miss a tick of 1 ms at 300 MHz on sample data" in line and "PEs are free" in line
 
@@ -117,9 +120,10 @@ def test_blocks_hold_exactly_the_keys_of_a_range(first: int, last: int) -> None:
 def test_counted_costs_are_those_of_the_arm_code(seed: int) -> None:
     pytest.importorskip("unicorn")
     image = random_chip(seed, ("stbif", "lif"), 20)
-    data = random_input(seed, image, 2, 20)
-    chip = load_chip(image)
-    engine = ExactEngine(chip, count_instructions=True)
+    data = {name: np.sign(values) for name, values in random_input(seed, image, 2, 20).items()}
+    mailbox = np.zeros(2 * RX_PACKETS, np.uint32)
+    pes = [PeImage(pe.chip, pe.pe, {**pe.regions, "rx": mailbox}) for pe in image.pes]
+    engine = ExactEngine(load_chip(replace(image, pes=tuple(pes))), count_instructions=True)
     fullest = engine.run(data, 20).events.fullest
     for place, counter in engine.counters.items():
         counted = max(counter.ticks)  # entries that share a key are searched for once, and counted each

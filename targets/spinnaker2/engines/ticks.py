@@ -7,7 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nmc.targets.spinnaker2.cycles import CLOCKS, CPI, MISS, SEARCH, SEND, row_instructions, tick_instructions
+from nmc.targets.spinnaker2.cycles import (
+    CLOCKS,
+    CPI,
+    MISS,
+    SEND,
+    row_instructions,
+    run_instructions,
+    tick_instructions,
+)
 from nmc.targets.spinnaker2.engines.chip import LoadedChip, Place, links
 from nmc.targets.spinnaker2.layout import UNIFORM
 from nmc.targets.spinnaker2.load import LoadedPe
@@ -35,6 +43,7 @@ class Ticks:
         self._column = {place: k for k, place in enumerate(self._places)}
         self._base = np.array([_silent(pe) for pe in chip.pes.values()], np.float64)
         self._costs = [self._cost(chip, number) for number in range(len(chip.sources))]
+        self._runs = [self._entries(chip, number) for number in range(len(chip.sources))]
         self._own = [self._column.get(source.place) for source in chip.sources]
         self.fullest: dict[Place, int] = dict.fromkeys(self._places, 0)
         self.late: dict[int, int] = dict.fromkeys(CLOCKS, 0)
@@ -59,6 +68,8 @@ class Ticks:
         columns, cost = self._costs[source]
         if columns.size:
             loads[:, columns] += spikes @ cost
+        for column, entries, targets, heard in self._runs[source]:
+            loads[:, column] += np.rint(run_instructions(entries, targets, spikes @ heard)).sum(axis=1)
 
     def add(self, loads: NDArray[np.float64]) -> None:
         """Note ticks that are complete."""
@@ -79,6 +90,24 @@ class Ticks:
         columns = np.array([self._column[place] for place in found], np.int64)
         return columns, np.stack(list(found.values()), axis=1) if found else np.zeros((source.size, 0))
 
+    def _entries(self, chip: LoadedChip, number: int) -> list[tuple[int, int, Array, Array]]:
+        """PEs with entries for a source: column, entries of the table, dense targets of each, and its neurons."""
+        source = chip.sources[number]
+        found: dict[Place, list[tuple[int, Array]]] = {}
+        for leg in chip.legs[number]:
+            neurons = np.arange(source.size) if leg.neurons is None else leg.neurons
+            for place in leg.targets:
+                for _, entry, match in links(chip.pes[place], source.keys[neurons]):
+                    heard = np.zeros(source.size)
+                    heard[neurons[match]] = 1
+                    targets = 0 if entry.dense is None else entry.dense.shape[1]
+                    found.setdefault(place, []).append((targets, heard))
+        return [
+            (self._column[place], len(chip.pes[place].entries), np.array([n for n, _ in items]),
+             np.stack([heard for _, heard in items], axis=1))
+            for place, items in found.items()
+        ]  # fmt: skip
+
 
 def _silent(pe: LoadedPe) -> int:
     """Instructions of a tick without spikes."""
@@ -88,9 +117,8 @@ def _silent(pe: LoadedPe) -> int:
 
 def _received(pe: LoadedPe, keys: NDArray[np.uint32]) -> NDArray[np.float64]:
     """Instructions of a spike with each of some keys."""
-    entries = len(pe.entries)
     cost = np.zeros(keys.size)
     for row, entry, match in links(pe, keys):
-        cost[match] += row_instructions(entry.format, entries, entry.row_lengths(), entry.geometry)[row]
-    cost[cost == 0] = MISS + SEARCH * entries.bit_length()
+        cost[match] += row_instructions(entry.format, entry.row_lengths(), entry.geometry)[row]
+    cost[cost == 0] = MISS
     return cost
