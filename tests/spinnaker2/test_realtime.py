@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,12 @@ import pytest
 from numpy.typing import NDArray
 
 from nmc.ir.const import Const
+from nmc.ir.diagnostics import NmcError
 from nmc.ir.module import Module
 from nmc.ir.op import Op
 from nmc.ir.ops import exact, snn
 from nmc.ir.ops.mapped import Neurons
+from nmc.ir.target import resolve
 from nmc.targets.spinnaker2 import backend
 from nmc.targets.spinnaker2.build import RX_PACKETS
 from nmc.targets.spinnaker2.cycles import CPI
@@ -139,3 +142,23 @@ def test_all_engines_tell_the_same_late_ticks(engines: tuple[str, ...]) -> None:
     assert events.late[300_000_000] == 4 * len(boxes(mapped)) <= events.late[150_000_000]
     assert (events + events).late[300_000_000] == 2 * events.late[300_000_000]
     assert backend.event_summary(events, 4)["late_ticks_300_mhz_per_sample"] == len(boxes(mapped))
+
+
+def test_a_slower_clock_cuts_for_its_ticks_or_warns_with_numbers(tmp_path: Path) -> None:
+    slow = tmp_path / "slow.toml"
+    slow.write_text('base = "spinnaker2"\nclock = 150\n')
+    data, legal = images(8, 784, 0.6), dense(784, 300)
+    usual, cut = (Fit(samples=data, target=name).run(legal) for name in ("spinnaker2", str(slow)))
+    peaks = [max(peak for _, peak in item.attr("ticks")["loads"].values()) * CPI for item in (usual, cut)]
+    assert TICK / 2 < peaks[0] < TICK and peaks[1] < TICK / 2
+    late = gathered(Fit(samples=data, target=str(slow), realtime=False).run(legal)).with_attrs(target=str(slow))
+    (line,) = backend.describe(late)["warnings"]
+    assert "miss a tick of 1 ms at 150 MHz on sample data" in line and "a clock of 300, pool" in line
+
+
+@pytest.mark.parametrize("clock", ["0", "200", "true", '"150"'])
+def test_a_clock_that_the_chip_does_not_have_is_refused(tmp_path: Path, clock: str) -> None:
+    path = tmp_path / "odd.toml"
+    path.write_text(f'base = "spinnaker2"\nclock = {clock}\n')
+    with pytest.raises(NmcError, match=r"clock must be 150 or 300 \(MHz\)"):
+        resolve(str(path))
