@@ -17,7 +17,7 @@ from nmc.ir.interp import run_snn
 from nmc.ir.module import Module
 from nmc.ir.op import Op
 from nmc.ir.ops import snn
-from nmc.passes.data import fit_shape
+from nmc.passes.data import fit_input
 from nmc.targets.spinnaker2 import ops as s2
 from nmc.targets.spinnaker2.cycles import (
     MISS,
@@ -95,7 +95,11 @@ class Activity:
 
 def measure(module: Module, samples: Array) -> Activity:
     """Count spikes on sample data."""
-    inputs = {op.source: fit_shape(samples, op.shape) for op in module.of_type(snn.InputOp) if op.source}
+    inputs = {
+        op.source: fit_input(samples, op.shape, in_time=op.in_time)
+        for op in module.of_type(snn.InputOp)
+        if op.source
+    }
     size = len(samples) if inputs else 1
     found: dict[str, list[tuple[Array, Array]]] = {op.out: [] for op in _senders(module)}
 

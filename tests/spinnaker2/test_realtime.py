@@ -151,7 +151,9 @@ def test_a_slower_clock_cuts_for_its_ticks_or_warns_with_numbers(tmp_path: Path)
     usual, cut = (Fit(samples=data, target=name).run(legal) for name in ("spinnaker2", str(slow)))
     peaks = [max(peak for _, peak in item.attr("ticks")["loads"].values()) * CPI for item in (usual, cut)]
     assert TICK / 2 < peaks[0] < TICK and peaks[1] < TICK / 2
-    late = gathered(Fit(samples=data, target=str(slow), realtime=False).run(legal)).with_attrs(target=str(slow))
+    late = gathered(Fit(samples=data, target=str(slow), realtime=False).run(legal)).with_attrs(
+        target=str(slow)
+    )
     (line,) = backend.describe(late)["warnings"]
     assert "miss a tick of 1 ms at 150 MHz on sample data" in line and "a clock of 300, pool" in line
 
