@@ -80,12 +80,12 @@ def row_instructions(
     return np.asarray(np.rint(found), np.int64)
 
 
-def run_instructions(entries: int, targets: Array, spikes: Array) -> NDArray[np.float64]:
+def run_instructions(entries: Any, targets: Array, spikes: Array) -> NDArray[np.float64]:
     """Instructions that the spikes of a tick for an entry take together, on top of `row_instructions` for each.
 
     Parameters
     ----------
-    entries : int
+    entries : int or array
         Entries of the population table.
     targets : array
         Targets of a row of ``dense8``, 0 for other formats.
@@ -95,7 +95,8 @@ def run_instructions(entries: int, targets: Array, spikes: Array) -> NDArray[np.
     few = spikes * (FEW_SPIKE + FEW_EVENT * targets)
     many = np.ceil(spikes / AT_ONCE) * FLUSH * targets
     dense = np.where(targets > 0, DENSE_RUN + np.where(spikes <= FEW, few, many), 0)
-    return np.asarray((spikes > 0) * (RUN + SEARCH * entries.bit_length() + dense), np.float64)
+    halvings = np.frexp(entries)[1]  # bits of a whole number
+    return np.asarray((spikes > 0) * (RUN + SEARCH * halvings + dense), np.float64)
 
 
 def hits(geometry: Mapping[str, int], sources: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
