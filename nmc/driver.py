@@ -432,13 +432,13 @@ def _predicted(
     module: Module, options: CompileOptions, backend: Any, files: dict[str, bytes]
 ) -> dict[str, Any] | None:
     """Events and energy of a few calibration samples on the emulator; None without data."""
-    sources = {op.source for op in module.of_type(snn.InputOp) if op.source}
+    sources = {op.source: op.in_time for op in module.of_type(snn.InputOp) if op.source}
     if not options.calib or len(sources) != 1:
         return None
-    from nmc.passes.data import fit_shape, load_samples
+    from nmc.passes.data import fit_input, load_samples
 
     x, _ = load_samples(options.calib, limit=8, raw=options.raw)
     runner = backend.Runner(files)
     ((name, shape),) = runner.sources.items()
-    _, events = runner.run({name: fit_shape(x, shape)})
+    _, events = runner.run({name: fit_input(x, shape, in_time=sources[name])})
     return {**backend.event_summary(events, len(x)), "samples": len(x), "data": "calibration"}

@@ -78,3 +78,22 @@ def fit_shape(x: Array, shape: tuple[int, ...]) -> Array:
     if x[0].size != int(np.prod(shape)):
         raise fail("E0401", f"the data have shape {x.shape[1:]} a sample, the network takes {shape}")
     return x.reshape(len(x), *shape)
+
+
+def fit_input(x: Array, shape: tuple[int, ...], *, in_time: bool) -> Array:
+    """Bring samples as `load_samples` gives them to what an input takes: `fit_shape`, or spikes (N, T, *shape).
+
+    Raises
+    ------
+    NmcError
+        E0401 when a sample (or a step of one) has another number of elements.
+    """
+    if not in_time:
+        return fit_shape(x, shape)
+    if x.ndim < 3 or int(np.prod(x.shape[2:])) != int(np.prod(shape)):
+        takes = ", ".join(map(str, shape))
+        raise fail(
+            "E0401", f"the data have shape {x.shape[1:]} a sample, the network takes spikes (steps, {takes})"
+        )
+    spikes: Array = (x != 0).reshape(*x.shape[:2], *shape).astype(np.uint8)
+    return spikes

@@ -17,7 +17,7 @@ from nmc.ir.ops import snn
 from nmc.ir.ops.mapped import HOST, Neurons, Route, Synapses
 from nmc.ir.target import Target, resolve
 from nmc.passes.base import Pass
-from nmc.passes.data import fit_shape, load_samples
+from nmc.passes.data import fit_input, load_samples
 from nmc.passes.map.pins import pins
 from nmc.passes.map.routing import Cast, Flow, Tile, loads, relieved, summary
 from nmc.passes.map.warm import Homes, around, kept_sites
@@ -122,7 +122,7 @@ class Place(Pass, name="place", takes="mapped"):
             return {op.out: np.ones(op.result.shape) for op in module.ops if _spiking(op)}, False
         network = module.with_ops([op for op in module.ops if "snn" in op.belongs], level="snn")
         inputs = {
-            op.source: fit_shape(samples[: self.limit], op.shape)
+            op.source: fit_input(samples[: self.limit], op.shape, in_time=op.in_time)
             for op in network.ops
             if isinstance(op, snn.InputOp) and op.source
         }

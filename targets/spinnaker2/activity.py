@@ -17,18 +17,18 @@ from nmc.ir.interp import run_snn
 from nmc.ir.module import Module
 from nmc.ir.op import Op
 from nmc.ir.ops import snn
-from nmc.passes.data import fit_shape
+from nmc.passes.data import fit_input
 from nmc.targets.spinnaker2 import ops as s2
 from nmc.targets.spinnaker2.cycles import (
     MISS,
-    SEARCH,
     SEND,
     row_events,
+    run_instructions,
     spike_instructions,
     tick_instructions,
 )
 from nmc.targets.spinnaker2.layout import Box
-from nmc.targets.spinnaker2.rows import ConvRows
+from nmc.targets.spinnaker2.rows import ConvRows, DenseRows
 from nmc.targets.spinnaker2.wiring import Arriving, neurons_of, whole
 
 Array = NDArray[Any]
@@ -79,10 +79,27 @@ class Activity:
             found = np.concatenate([np.zeros(self.samples), found[: -self.samples]])
         return found
 
+    def counts(self, name: str, labels: NDArray[np.int64], many: int) -> NDArray[np.float64]:
+        """Spikes that arrive in each tick from the neurons of each label 0..`many` - 1: (ticks, labels)."""
+        if not self.measured:
+            each = np.bincount(labels[labels >= 0], minlength=many) / self.steps
+            found = np.repeat(each[None], self.ticks, axis=0)
+            found[0] *= self.steps if name in self.bursts else 1
+            return found
+        tick, neuron = self.spikes[name]
+        tick, label = tick + self.samples, labels[neuron]  # they arrive in the tick after
+        used = (label >= 0) & (tick < self.ticks)
+        place = tick[used] * many + label[used]
+        return np.bincount(place, minlength=self.ticks * many).reshape(self.ticks, many).astype(np.float64)
+
 
 def measure(module: Module, samples: Array) -> Activity:
     """Count spikes on sample data."""
-    inputs = {op.source: fit_shape(samples, op.shape) for op in module.of_type(snn.InputOp) if op.source}
+    inputs = {
+        op.source: fit_input(samples, op.shape, in_time=op.in_time)
+        for op in module.of_type(snn.InputOp)
+        if op.source
+    }
     size = len(samples) if inputs else 1
     found: dict[str, list[tuple[Array, Array]]] = {op.out: [] for op in _senders(module)}
 
@@ -149,7 +166,31 @@ def tick_loads(
         found += activity.sent(population.out, own)
     for source, cost in _arrivals(onto, shapes, cut).items():
         found += activity.received(source, cost)
+    for source, labels, targets in _runs(onto, shapes, cut):
+        spikes = activity.counts(source, labels, len(targets))
+        found += run_instructions(len(onto), targets, spikes).sum(axis=1)
     return found
+
+
+def _runs(
+    onto: Sequence[Arriving], shapes: Mapping[str, tuple[int, ...]], cut: Mapping[str, Sequence[Box]]
+) -> list[tuple[str, NDArray[np.int64], NDArray[np.int64]]]:
+    """Entries by source: the number of the entry that each neuron is in (-1: none), and dense targets of each.
+
+    A source is there more than once where a neuron is in several entries.
+    """
+    found: list[tuple[str, NDArray[np.int64], list[int]]] = []
+    for source, part, rows, first, _ in onto:
+        reached = neurons_of(shapes[source], (cut.get(source) or [whole(shapes[source])])[part])
+        reached = reached[first : first + rows.sources]
+        free = (item for item in found if item[0] == source and (item[1][reached] < 0).all())
+        table = next(free, None)
+        if table is None:
+            table = (source, np.full(int(np.prod(shapes[source])), -1, np.int64), [])
+            found.append(table)
+        table[1][reached] = len(table[2])
+        table[2].append(rows.weights.shape[1] if isinstance(rows, DenseRows) else 0)
+    return [(source, labels, np.array(targets)) for source, labels, targets in found]
 
 
 def _arrivals(
@@ -163,11 +204,10 @@ def _arrivals(
         neurons = neurons_of(shape, (cut.get(source) or [whole(shape)])[part])
         reached = neurons[first : first + rows.sources]
         size = int(np.prod(shape))
-        takes.setdefault(source, np.zeros(size, np.int64))[reached] += spike_instructions(rows, len(onto))
+        takes.setdefault(source, np.zeros(size, np.int64))[reached] += spike_instructions(rows)
         some = comes.setdefault(source, np.zeros(size, bool))
         if source in cut and not isinstance(rows, ConvRows):
             some[neurons] = True
         else:
             some[reached[row_events(rows) > 0]] = True
-    vain = MISS + SEARCH * len(onto).bit_length()
-    return {name: np.where(comes[name], np.where(cost > 0, cost, vain), 0) for name, cost in takes.items()}
+    return {name: np.where(comes[name], np.where(cost > 0, cost, MISS), 0) for name, cost in takes.items()}

@@ -169,9 +169,9 @@ def describe(module: Module) -> dict[str, Any]:
     found: dict[str, Any] = {"cores": cores, "synapses": synapses, "warnings": _lost(module)}
     if table := deadline.loads(module):
         told = deadline.summary(module, table)
-        free = resolve(module.attr("target", "spinnaker2")).cores - len(cores)
+        target = resolve(module.attr("target", "spinnaker2"))
         found |= {"deadline": told}
-        found["warnings"] = deadline.warnings(table, told["measured"], free) + found["warnings"]
+        found["warnings"] = deadline.warnings(table, told["measured"], target, len(cores)) + found["warnings"]
     return found
 
 

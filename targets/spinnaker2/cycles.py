@@ -26,22 +26,26 @@ CLOCKS = (150_000_000, 300_000_000)
 TICK = 365
 #: Instructions a neuron that does not fire: all parameters shared, or not; `lif2` and `lif_fixed2` with two types.
 NEURON = {
-    "if": (25, 46), "stbif": (22, 34), "graded": (41, 41), "phased": (23, 23), "bit_serial": (26, 26),
-    "readout": (15, 15), "max_pool": (18, 18), "lif": (46, 110), "lif2": (64, 145), "lif_fixed": (75, 126),
-    "lif_fixed2": (101, 166),
+    "if": (25, 42), "stbif": (22, 34), "graded": (41, 41), "phased": (23, 23), "bit_serial": (26, 26),
+    "readout": (15, 15), "max_pool": (18, 18), "lif": (49, 110), "lif2": (64, 145), "lif_fixed": (75, 126),
+    "lif_fixed2": (101, 161),
 }  # fmt: skip
 #: Instructions of ``max_pool`` a place of the window.
 POOL_TAP = 13
 #: Instructions that a neuron's spike takes to send (at most).
 SEND = 20
-#: Instructions a received spike for each entry that it matches, by row format; a table of more than one entry adds
-#: `SEARCH` for each halving.
-SPIKE = {"dense8": 107, "sparse16": 91, "sparse32": 81, "conv": 141}
-SEARCH = 10
+#: Instructions of the spikes of a tick for one entry, all together: found in the table (`SEARCH` for each halving), and
+#: what ``dense8`` takes more.
+RUN, SEARCH, DENSE_RUN = 76, 10, 45
+#: Instructions a received spike for each entry that it matches, by row format.
+SPIKE = {"dense8": 30, "sparse16": 51, "sparse32": 39, "conv": 103}
 #: Instructions a received spike that comes from outside the rows of its entry.
-MISS = 49
-#: Instructions a synaptic event, by row format (a payload or gain other than 1 adds one to ``dense8`` and ``conv``).
-EVENT = {"dense8": 4.0, "sparse16": 16.0, "sparse32": 14.0, "conv": 4.8}
+MISS = 20
+#: Instructions a synaptic event, by row format (a payload or gain other than 1 adds one to ``conv``).
+EVENT = {"dense8": 2.25, "sparse16": 16.0, "sparse32": 14.0, "conv": 4.8}
+#: ``dense8``: what each of up to `FEW` spikes takes more, and each synaptic event of theirs; and a target of each
+#: `AT_ONCE` rows that are summed together where there are more.
+FEW, FEW_SPIKE, FEW_EVENT, AT_ONCE, FLUSH = 4, 26, 1.75, 32, 8.6
 #: Instructions of ``conv`` a row of the kernel, a row that reaches the box, a position of such a row, and a position
 #: that reaches the box.
 KERNEL_ROW, KERNEL_LINE, KERNEL_TAP, KERNEL_HIT = 13, 20, 19, 34
@@ -55,7 +59,7 @@ def neuron_instructions(law: Law, *, uniform: bool) -> int:
 
 
 def row_instructions(
-    form: str, entries: int, events: Array, geometry: Mapping[str, int] | None = None
+    form: str, events: Array, geometry: Mapping[str, int] | None = None
 ) -> NDArray[np.int64]:
     """Instructions of a received spike, by source of an entry.
 
@@ -63,19 +67,36 @@ def row_instructions(
     ----------
     form : str
         Row format.
-    entries : int
-        Entries of the population table.
     events : (sources,) array
         Synaptic events of a spike of each source.
     geometry : mapping or None
         Of ``conv`` (`layout.GEOMETRY`).
     """
-    found = SPIKE[form] + SEARCH * entries.bit_length() + EVENT[form] * events
+    found = SPIKE[form] + EVENT[form] * events
     if geometry is not None:
         lines, taps = hits(geometry, events.size)
         found += geometry["kernel_y"] * KERNEL_ROW + lines * KERNEL_LINE
         found += lines * geometry["kernel_x"] * KERNEL_TAP + lines * taps * KERNEL_HIT
     return np.asarray(np.rint(found), np.int64)
+
+
+def run_instructions(entries: Any, targets: Array, spikes: Array) -> NDArray[np.float64]:
+    """Instructions that the spikes of a tick for an entry take together, on top of `row_instructions` for each.
+
+    Parameters
+    ----------
+    entries : int or array
+        Entries of the population table.
+    targets : array
+        Targets of a row of ``dense8``, 0 for other formats.
+    spikes : array
+        Spikes that come for it in a tick (all of one sign; broadcast with `targets`).
+    """
+    few = spikes * (FEW_SPIKE + FEW_EVENT * targets)
+    many = np.ceil(spikes / AT_ONCE) * FLUSH * targets
+    dense = np.where(targets > 0, DENSE_RUN + np.where(spikes <= FEW, few, many), 0)
+    halvings = np.frexp(entries)[1]  # bits of a whole number
+    return np.asarray((spikes > 0) * (RUN + SEARCH * halvings + dense), np.float64)
 
 
 def hits(geometry: Mapping[str, int], sources: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -105,10 +126,10 @@ def row_events(rows: Rows) -> NDArray[np.int64]:
     return np.full(rows.sources, rows.weights.shape[1])
 
 
-def spike_instructions(rows: Rows, entries: int) -> NDArray[np.int64]:
-    """Instructions of a received spike, by source of an entry in a table of `entries`."""
+def spike_instructions(rows: Rows) -> NDArray[np.int64]:
+    """Instructions of a received spike, by source of an entry."""
     geometry = rows.geometry() if isinstance(rows, ConvRows) else None
-    return row_instructions(rows.format, entries, row_events(rows), geometry)
+    return row_instructions(rows.format, row_events(rows), geometry)
 
 
 def tick_instructions(law: Law, neurons: int, *, uniform: bool) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 
 from nmc.ir.module import Module
 from nmc.ir.ops.mapped import Neurons
+from nmc.ir.target import Target
 from nmc.targets.spinnaker2.cycles import CLOCKS, CPI
 from nmc.targets.spinnaker2.target import chip_data, pe_number, place_of
 
@@ -58,9 +59,10 @@ def summary(module: Module, table: Sequence[Load]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def warnings(table: Sequence[Load], measured: bool, free: int) -> list[str]:
-    """One line for the PEs that miss the tick even at the highest clock; `free` PEs are left."""
-    clock, tick = max(CLOCKS), float(chip_data()["chip"]["tick"]["value"])
+def warnings(table: Sequence[Load], measured: bool, target: Target, used: int) -> list[str]:
+    """One line for the PEs that miss the tick at the clock that the target was asked for; `used` PEs are in use."""
+    tick = float(chip_data()["chip"]["tick"]["value"])
+    clock = round(target.limits["update_cycles"] / tick)
     late = sorted((load for load in table if load.margin(clock) < 0), key=lambda load: -load.peak)
     if not late:
         return []
@@ -68,8 +70,9 @@ def warnings(table: Sequence[Load], measured: bool, free: int) -> list[str]:
     counted = "on sample data" if measured else "if every neuron spiked once"
     milliseconds = 1e3 * worst.peak * CPI / clock
     fullest = f"%{worst.population} on PE {pe_number(*place_of(worst.core))}"
+    faster = "" if clock >= max(CLOCKS) else f"a clock of {max(CLOCKS) // 1_000_000}, "
     return [
         f"{len(late)} of {len(table)} PEs miss a tick of {1e3 * tick:g} ms at {clock // 1_000_000} MHz {counted}; the "
-        f"fullest ({fullest}) takes {milliseconds:.2f} ms, and {free} PEs are free: pool before the layer or use fewer "
-        f"--levels (fewer spikes a tick), allow more chips, or run slower than real time"
+        f"fullest ({fullest}) takes {milliseconds:.2f} ms, and {target.cores - used} PEs are free: {faster}pool before "
+        "the layer or use fewer --levels (fewer spikes a tick), allow more chips, or run slower than real time"
     ]

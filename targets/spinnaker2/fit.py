@@ -51,8 +51,9 @@ class Fit(Pass, name="spinnaker2-partition", takes="snn", gives="mapped"):
     shortens ticks.
 
     With `realtime`, boxes are cut smaller where PEs need more than a tick of 1 ms for their fullest tick (neuron
-    updates, spikes received and sent, synaptic events), as long as PEs are free. Spikes are counted on `limit` samples
-    of `data`, or guessed where there is none: one a neuron and sample. The loads are noted in the module.
+    updates, spikes received and sent, synaptic events) at the clock of the target, as long as PEs are free. Spikes
+    are counted on `limit` samples of `data`, or guessed where there is none: one a neuron and sample. The loads are
+    noted in the module.
 
         before: %2 = spinnaker2.stbif(%2.x, ...) : graded<1000>
         after:  %2.p0 = map.neurons(%2) {box=[0:125], core=0, slots=0:125} : pop<125>

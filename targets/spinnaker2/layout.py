@@ -5,7 +5,7 @@ SRAM (128 kB, code and data; datasheet v0.03 feature 1a, facts/spinnaker2.md 1.1
     0x00000  vectors {stack top, reset handler | 1}, text          the prebuilt program, the same on every PE
     0x02000  data specification: magic, version, then {pointer, checksum, n_words} for each of `REGIONS`
              the regions, back to back in that order
-    0x1FE00  stack, 512 bytes
+    0x1FD80  stack, 640 bytes
 
 ``firmware/layout.h`` holds the same numbers. The magic is py-spinnaker2's, the triples are SpiNNaker1's current form
 (facts 1.2); a checksum is the sum of the words modulo 2^32 as loaded. What no public source tells is our own
@@ -70,7 +70,7 @@ Box = tuple[Span, ...]
 SRAM_BYTES: Final = 0x20000
 CODE_BYTES: Final = 0x2000
 DSPEC_BASE: Final = 0x2000
-STACK_BYTES: Final = 512
+STACK_BYTES: Final = 640
 MAGIC: Final = 0xAD130AD6
 VERSION: Final = 0x00020000
 

@@ -26,15 +26,17 @@ def load(changes: Mapping[str, Any] | None = None) -> Target:
     Parameters
     ----------
     changes : mapping
-        Tables of a user's TOML file that replace entries: ``[limits.sram_bytes] value = 65536``, ``chips = 4``.
+        Tables of a user's TOML file that replace entries: ``[limits.sram_bytes] value = 65536``, ``chips = 4``,
+        ``clock = 150`` (MHz: what ticks are cut and warned for).
 
     Raises
     ------
     NmcError
-        E0722 for a limit that SpiNNaker2 does not have or a value that is not a positive integer.
+        E0722 for a limit or clock that SpiNNaker2 does not have or a value that is not a positive integer.
     """
     data, changes = chip_data(), changes or {}
     limits = {name: int(entry["value"]) for name, entry in data["limits"].items()}
+    limits["update_cycles"] = round(_clock(changes) * 1e6 * data["chip"]["tick"]["value"])
     limits |= _changed(limits, changes)
     chips = changes.get("chips", 1)
     if not isinstance(chips, int) or not 1 <= chips <= data["chip"]["chips"]["value"]:
@@ -91,6 +93,15 @@ def pe_number(chip: int, pe: int) -> int:
 def core_of(chip: int, pe: int) -> int:
     """Core of the mapping that a PE is."""
     return chip * usable() + pe - reserved()
+
+
+def _clock(changes: Mapping[str, Any]) -> int:
+    """The clock in MHz: the fastest, unless said otherwise."""
+    known = [hertz // 1_000_000 for hertz in chip_data()["chip"]["clocks"]["value"]]
+    clock = changes.get("clock", max(known))
+    if clock not in known or isinstance(clock, bool):
+        raise fail("E0722", f"clock must be {' or '.join(map(str, known))} (MHz), not {clock!r}")
+    return int(clock)
 
 
 def _changed(limits: Mapping[str, int], changes: Mapping[str, Any]) -> dict[str, int]:

@@ -50,3 +50,26 @@ def test_a_module_that_no_part_of_the_pipeline_takes_is_refused(samples: str) ->
     mapped = compile_model(MODEL, CompileOptions(calib=samples)).image_module()
     with pytest.raises(NmcError, match="E0203"):
         compile_model(mapped, CompileOptions(calib=samples))
+
+
+@pytest.mark.parametrize("target", ["loihi", "spinnaker2", "fpga"])
+def test_spikes_in_time_are_sample_data_too(tmp_path: Path, target: str) -> None:
+    rng = np.random.default_rng(2)
+    write_npz(tmp_path / "w.npz", {"w": rng.random((8, 16), dtype=np.float32)})
+    write_npz(tmp_path / "spikes.npz", {"x": (rng.random((6, 20, 16)) < 0.3).astype(np.uint8)})
+    write_npz(tmp_path / "images.npz", {"x": rng.random((6, 16), dtype=np.float32)})
+    (tmp_path / "net.snn").write_text(
+        """network net(dt = 1 ms, steps = 20)
+weights W = "w.npz"
+neuron n = iaf(v_threshold = 1.0, reset = zero)
+input x[16] : raster()
+pop h[8] : n
+x -> h : dense(W.w)
+output h : count()
+"""
+    )
+    options = CompileOptions(target=target, effort="fast", calib=str(tmp_path / "spikes.npz"))
+    predicted = compile_model(tmp_path / "net.snn", options).report["energy"]
+    assert predicted["samples"] == 6 and predicted["synaptic_operations_per_sample"] > 10
+    with pytest.raises(NmcError, match="takes spikes"):
+        compile_model(tmp_path / "net.snn", CompileOptions(target=target, calib=str(tmp_path / "images.npz")))

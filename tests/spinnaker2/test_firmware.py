@@ -229,3 +229,24 @@ def test_lif_is_the_neuron_of_the_networks_in_single_precision(order: Any, reset
         a = ours.step(states[0], t, sums)
         b = theirs.step(states[1], t, scaled)
         assert np.array_equal(a, b) and np.array_equal(states[0]["v"], states[1]["v"])
+
+
+@pytest.mark.parametrize("model", list(layout.MODELS))
+def test_the_stack_stays_in_its_place(model: Any) -> None:
+    """What lies right below the stack is as the program left it: nothing was pushed over it."""
+    pytest.importorskip("unicorn")
+    for seed in range(2):
+        image = random_chip(seed, (model,), 8)
+        engine = ExactEngine(load_chip(image))
+        mark = np.uint32(0xA5A5A5A5)
+        words = layout.STACK_BYTES // 4
+        free = {}
+        for place, pe in engine.pes.items():
+            used = max(
+                pe._pointers["rec_payload"] // 4 + len(pe.region("rec_payload")), layout.DSPEC_BASE // 4
+            )
+            free[place] = slice(used, layout.SRAM_BYTES // 4 - words)
+            for part in (pe.sram, pe._fresh[1][-layout.SRAM_BYTES // 4 :]):
+                part[len(part) - (layout.SRAM_BYTES // 4 - used) : -words] = mark
+        engine.run(random_input(seed, image, 1, 6), 6)
+        assert all((pe.sram[free[place]] == mark).all() for place, pe in engine.pes.items())

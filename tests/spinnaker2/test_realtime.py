@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,17 +11,21 @@ import pytest
 from numpy.typing import NDArray
 
 from nmc.ir.const import Const
+from nmc.ir.diagnostics import NmcError
 from nmc.ir.module import Module
 from nmc.ir.op import Op
 from nmc.ir.ops import exact, snn
 from nmc.ir.ops.mapped import Neurons
+from nmc.ir.target import resolve
 from nmc.targets.spinnaker2 import backend
+from nmc.targets.spinnaker2.build import RX_PACKETS
 from nmc.targets.spinnaker2.cycles import CPI
 from nmc.targets.spinnaker2.emit import layout_of
 from nmc.targets.spinnaker2.engines.chip import load_chip
 from nmc.targets.spinnaker2.engines.exact import ExactEngine
 from nmc.targets.spinnaker2.fit import Fit
 from nmc.targets.spinnaker2.keys import KeyRange
+from nmc.targets.spinnaker2.layout import PeImage
 from nmc.targets.spinnaker2.placing import gathered
 from nmc.targets.spinnaker2.ways import blocks
 from s2_chain import Chain, compile_legal, legalised
@@ -59,14 +65,14 @@ def test_boxes_are_cut_for_the_fullest_tick_while_pes_are_free() -> None:
     legal, data = dense(784, 600), images(8, 784, 0.9)
     late, kept = Fit(samples=data, realtime=False).run(legal), Fit(samples=data).run(legal)
     peaks = [max(peak for _, peak in item.attr("ticks")["loads"].values()) * CPI for item in (late, kept)]
-    assert peaks[0] > 1.5 * TICK and peaks[1] <= TICK and len(boxes(kept)) > len(boxes(late))
+    assert peaks[0] > 1.05 * TICK and peaks[1] <= TICK and len(boxes(kept)) > len(boxes(late))
     assert "PEs miss a tick" in backend.describe(gathered(late))["warnings"][0]
     assert not backend.describe(gathered(kept))["warnings"]
     assert str(Fit(samples=data).run(legal)) == str(kept)
 
 
 def test_what_no_cut_can_save_is_told_with_numbers() -> None:
-    found = gathered(Fit(samples=images(4, 2600, 1.0)).run(dense(2600, 8)))
+    found = gathered(Fit(samples=images(4, 6000, 1.0)).run(dense(6000, 8)))
     (line,) = backend.describe(found)["warnings"]
     assert "PEs miss a tick of 1 ms at 300 MHz on sample data" in line and "PEs are free" in line
 
@@ -117,9 +123,10 @@ def test_blocks_hold_exactly_the_keys_of_a_range(first: int, last: int) -> None:
 def test_counted_costs_are_those_of_the_arm_code(seed: int) -> None:
     pytest.importorskip("unicorn")
     image = random_chip(seed, ("stbif", "lif"), 20)
-    data = random_input(seed, image, 2, 20)
-    chip = load_chip(image)
-    engine = ExactEngine(chip, count_instructions=True)
+    data = {name: np.sign(values) for name, values in random_input(seed, image, 2, 20).items()}
+    mailbox = np.zeros(2 * RX_PACKETS, np.uint32)
+    pes = [PeImage(pe.chip, pe.pe, {**pe.regions, "rx": mailbox}) for pe in image.pes]
+    engine = ExactEngine(load_chip(replace(image, pes=tuple(pes))), count_instructions=True)
     fullest = engine.run(data, 20).events.fullest
     for place, counter in engine.counters.items():
         counted = max(counter.ticks)  # entries that share a key are searched for once, and counted each
@@ -135,3 +142,25 @@ def test_all_engines_tell_the_same_late_ticks(engines: tuple[str, ...]) -> None:
     assert events.late[300_000_000] == 4 * len(boxes(mapped)) <= events.late[150_000_000]
     assert (events + events).late[300_000_000] == 2 * events.late[300_000_000]
     assert backend.event_summary(events, 4)["late_ticks_300_mhz_per_sample"] == len(boxes(mapped))
+
+
+def test_a_slower_clock_cuts_for_its_ticks_or_warns_with_numbers(tmp_path: Path) -> None:
+    slow = tmp_path / "slow.toml"
+    slow.write_text('base = "spinnaker2"\nclock = 150\n')
+    data, legal = images(8, 784, 0.6), dense(784, 300)
+    usual, cut = (Fit(samples=data, target=name).run(legal) for name in ("spinnaker2", str(slow)))
+    peaks = [max(peak for _, peak in item.attr("ticks")["loads"].values()) * CPI for item in (usual, cut)]
+    assert TICK / 2 < peaks[0] < TICK and peaks[1] < TICK / 2
+    late = gathered(Fit(samples=data, target=str(slow), realtime=False).run(legal)).with_attrs(
+        target=str(slow)
+    )
+    (line,) = backend.describe(late)["warnings"]
+    assert "miss a tick of 1 ms at 150 MHz on sample data" in line and "a clock of 300, pool" in line
+
+
+@pytest.mark.parametrize("clock", ["0", "200", "true", '"150"'])
+def test_a_clock_that_the_chip_does_not_have_is_refused(tmp_path: Path, clock: str) -> None:
+    path = tmp_path / "odd.toml"
+    path.write_text(f'base = "spinnaker2"\nclock = {clock}\n')
+    with pytest.raises(NmcError, match=r"clock must be 150 or 300 \(MHz\)"):
+        resolve(str(path))

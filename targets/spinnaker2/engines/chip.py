@@ -386,6 +386,14 @@ class Recorder:
             if counted == name and t >= first:
                 total[samples, source.index] += payloads
 
+    def add_sample(self, source: Source, sample: int, payloads: Array) -> None:
+        """Note what the neurons of a source send in all steps (T, neurons) of a sample."""
+        if source.name in self.spikes:
+            self.spikes[source.name][sample][:, source.index] = payloads
+        for (counted, first), total in self.totals.items():
+            if counted == source.name:
+                total[sample, source.index] += payloads[first:].sum(axis=0)
+
     def add_v(self, source: Source, t: int, samples: slice | int, v: Array) -> None:
         """Note potentials after step `t`."""
         if source.name in self.v:

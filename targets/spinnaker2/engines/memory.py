@@ -2,6 +2,9 @@
 
 In each tick every PE gets the packets that others sent in the tick before, as many fillings of its mailbox as it
 takes, and is woken; what it sent is read from its other mailbox and taken to where the router file says.
+
+PEs that do not hear each other need not take turns: each runs all ticks of a sample in a row, after those that feed it,
+so that caches keep what it works on. Only PEs that hear each other in a circle go tick by tick.
 """
 
 from __future__ import annotations
@@ -65,7 +68,7 @@ class Pe:
     def __init__(self, pe: LoadedPe, sram: Words, core: Core) -> None:
         self.pe, self.sram, self._core = pe, sram, core
         self._pointers = pe.image.pointers()
-        self.control = self.region("control")
+        self.control = self.region("control").data  # faster than an array, word by word
         self._rx = self.region("rx").reshape(-1, 2)
         self._tx = self.region("tx").reshape(-1, 2)
         self.v = self.region("state")[: pe.neurons].view(pe.state["v"].dtype)
@@ -81,6 +84,8 @@ class Pe:
         self._control = slice(low, low + len(layout.CONTROL))
         self._rest = slice(self._pointers["state"] // 4, layout.SRAM_BYTES // 4)
         self._fresh = (sram[self._control].copy(), sram[self._rest].copy())
+        self._arrived: list[tuple[Array, Array]] = []
+        self._packets, self._bounds = _NONE, [0]
         self.inbox: list[Array] = []
 
     def region(self, name: str) -> Words:
@@ -91,12 +96,26 @@ class Pe:
     def restart(self) -> None:
         """Everything as after `boot`."""
         self.sram[self._control], self.sram[self._rest] = self._fresh
-        self.inbox = []
+        self.inbox, self._arrived = [], []
 
-    def tick(self) -> Array:
-        """Receive the inbox and end the tick: packets sent, (n, 2) words {key, payload}, copied."""
+    def arrive(self, tick: Array, packets: Array) -> None:
+        """Note packets with the ticks (ascending) in which they are received."""
+        self._arrived.append((tick, packets))
+
+    def open(self, steps: int) -> None:
+        """Sort what arrives by ticks, before the first of them."""
+        tick, packets = (np.concatenate(parts) for parts in zip(_NO_ARRIVAL, *self._arrived, strict=True))
+        order = np.argsort(tick, kind="stable")
+        self._packets = packets[order]
+        self._bounds = np.searchsorted(tick[order], np.arange(steps + 1)).tolist()
+
+    def tick(self, t: int) -> Array:
+        """Receive what arrives in tick `t` and end it: packets sent, (n, 2) words {key, payload}, copied."""
         control, size = self.control, len(self._rx)
-        packets = self._take_inbox()
+        packets = self._packets[self._bounds[t] : self._bounds[t + 1]]
+        if self.inbox:
+            packets = np.concatenate([packets, *self.inbox])
+            self.inbox = []
         count = len(packets)
         first = 0
         while count - first > size:
@@ -112,14 +131,9 @@ class Pe:
         self._core.wake()
         return self._tx[: control[4]].copy()
 
-    def _take_inbox(self) -> Array:
-        inbox, self.inbox = self.inbox, []
-        if len(inbox) == 1:
-            return inbox[0]
-        return np.concatenate(inbox) if inbox else _NONE
-
 
 _NONE = np.zeros((0, 2), np.uint32)
+_NO_ARRIVAL = (np.zeros(0, np.int64), _NONE)
 
 
 class MemoryEngine:
@@ -179,63 +193,102 @@ class _Run:
             for k, s in enumerate(chip.sources)
             if s.place[1] < 0
         }
-        self._legs = [_hearers(chip, pes, k) for k in range(len(chip.sources))]
+        self._legs = [_hearers(chip, k) for k in range(len(chip.sources))]
+        self._groups = _groups(chip, self._legs)
         self._watched = [recorder.needs_spikes(s.name) for s in chip.sources]
 
     def sample(self, sample: int) -> None:
-        """Run one sample, and count what each neuron sent."""
+        """Run one sample; note what each neuron sent, and count it."""
         for pe in self._pes.values():
             pe.restart()
-        sent: list[list[Array]] = [[] for _ in self._sources]
-        for t in range(self._steps):
-            self._tick(t, sample, sent)
         loads = self._ticks.empty(self._steps)
-        for number, source in enumerate(self._sources):
-            keys = np.concatenate([_NONE, *sent[number]])[:, 0] - np.uint32(source.part.key_base)
-            tick = np.repeat(np.arange(self._steps), [len(packets) for packets in sent[number]])
-            spikes = np.zeros((self._steps, source.size))
-            spikes[tick, keys] = 1
-            for total, part in zip(self.totals[number], (spikes, spikes[:-1]), strict=True):
-                total += part.sum(axis=0).astype(np.int64)
-            self._ticks.send(loads, number, spikes)
-            self._ticks.receive(loads[1:], number, spikes[:-1])
+        for number, data in self._entered.items():
+            self._pass_on(number, sample, _injected(self._sources[number], data, sample, self._steps), loads)
+        for group in self._groups:
+            sent: dict[int, list[Array]] = {number: [] for number in group}
+            places = frozenset(self._sources[number].place for number in group)
+            for number in group:
+                self._pe(number).open(self._steps)
+            for t in range(self._steps):
+                self._tick(t, sample, sent, places)
+            for number in group:
+                self._pass_on(number, sample, sent[number], loads, places)
         self._ticks.add(loads)
 
-    def _tick(self, t: int, sample: int, sent: list[list[Array]]) -> None:
-        """One tick of all PEs; packets go to the inboxes only when all are done."""
-        for number, source in enumerate(self._sources):
-            if number in self._entered:
-                packets = _injected(source, self._entered[number], sample, t)
-            else:
-                pe = self._pes[source.place]
-                packets = pe.tick()
-                if self._watched[number]:
-                    self._note_spikes(source, t, sample, packets)
-                if self.recorder.needs_v(source.name, t):
-                    self.recorder.add_v(source, t, sample, pe.v)
-            sent[number].append(packets)
+    def _pe(self, number: int) -> Pe:
+        return self._pes[self._sources[number].place]
+
+    def _pass_on(
+        self,
+        number: int,
+        sample: int,
+        sent: Sequence[Array],
+        loads: NDArray[np.float64],
+        done: frozenset[Place] = frozenset(),
+    ) -> None:
+        """Take all that a source sent in a sample to PEs that have not run yet, and count it."""
+        packets = np.concatenate([_NONE, *sent])
+        tick = np.repeat(np.arange(self._steps), [len(some) for some in sent])
+        neuron = packets[:, 0] - np.uint32(self._sources[number].part.key_base)
+        for place, heard in self._legs[number]:
+            if place not in done:
+                mine = slice(None) if heard is None else heard[neuron]
+                self._pes[place].arrive(tick[mine] + 1, packets[mine])
+        self._count(number, sample, tick, neuron, packets[:, 1].view(np.int32), loads)
+
+    def _count(
+        self, number: int, sample: int, tick: Array, neuron: Array, payload: Array, loads: NDArray[np.float64]
+    ) -> None:
+        """Count what a source sent in the ticks of a sample, and note it where it is asked for."""
+        source = self._sources[number]
+        spikes = np.zeros((self._steps, source.size))
+        spikes[tick, neuron] = 1
+        for total, part in zip(self.totals[number], (spikes, spikes[:-1]), strict=True):
+            total += part.sum(axis=0).astype(np.int64)
+        self._ticks.send(loads, number, spikes)
+        self._ticks.receive(loads[1:], number, spikes[:-1])
+        if self._watched[number]:
+            payloads = np.zeros((self._steps, source.size), np.int32)
+            payloads[tick, neuron] = payload
+            self.recorder.add_sample(source, sample, payloads)
+
+    def _tick(self, t: int, sample: int, sent: Mapping[int, list[Array]], places: frozenset[Place]) -> None:
+        """One tick of PEs that hear each other; packets go to the inboxes only when all are done."""
+        for number, steps in sent.items():
+            source, pe = self._sources[number], self._pe(number)
+            steps.append(pe.tick(t))
+            if self.recorder.needs_v(source.name, t):
+                self.recorder.add_v(source, t, sample, pe.v)
         if t == self._steps - 1:
             return
-        for number, steps in enumerate(sent):
-            packets = steps[-1]
-            if len(packets):
-                self._deliver(number, packets)
+        for number, steps in sent.items():
+            if len(steps[t]):
+                self._deliver(number, steps[t], places)
 
-    def _deliver(self, number: int, packets: Array) -> None:
-        """Take packets where the routers send them."""
+    def _deliver(self, number: int, packets: Array, inside: frozenset[Place]) -> None:
+        """Take packets of a tick to PEs that go tick by tick with their source."""
         neurons = packets[:, 0] - np.uint32(self._sources[number].part.key_base)
-        for pe, heard in self._legs[number]:
-            mine = packets if heard is None else packets[heard[neurons]]
-            if len(mine):
-                pe.inbox.append(mine)
-
-    def _note_spikes(self, source: Source, t: int, sample: int, packets: Array) -> None:
-        payloads = np.zeros(source.size, np.int32)
-        payloads[packets[:, 0] - np.uint32(source.part.key_base)] = packets[:, 1].view(np.int32)
-        self.recorder.add_spikes(source, t, sample, payloads)
+        for place, heard in self._legs[number]:
+            if place in inside:
+                mine = packets if heard is None else packets[heard[neurons]]
+                if len(mine):
+                    self._pes[place].inbox.append(mine)
 
 
-def _hearers(chip: LoadedChip, pes: Mapping[Place, Pe], number: int) -> list[tuple[Pe, Array | None]]:
+def _groups(chip: LoadedChip, legs: Sequence[Sequence[tuple[Place, Any]]]) -> list[list[int]]:
+    """Sources on PEs, those that hear each other in a circle together, each group after all that feed it."""
+    import networkx as nx
+
+    number = {source.place: k for k, source in enumerate(chip.sources) if source.place[1] >= 0}
+    graph: Any = nx.DiGraph()
+    graph.add_nodes_from(number.values())
+    for k in number.values():
+        graph.add_edges_from((k, number[place]) for place, _ in legs[k])
+    circles = nx.condensation(graph)
+    return [sorted(circles.nodes[node]["members"]) for node in nx.lexicographical_topological_sort(circles)]
+
+
+def _hearers(chip: LoadedChip, number: int) -> list[tuple[Place, Array | None]]:
     """PEs that spikes of a source reach, and of which of its neurons; None for all."""
     size = chip.sources[number].size
     heard: dict[Place, Array] = {}
@@ -243,16 +296,14 @@ def _hearers(chip: LoadedChip, pes: Mapping[Place, Pe], number: int) -> list[tup
         for place in leg.targets:
             mask = heard.setdefault(place, np.zeros(size, bool))
             mask[slice(None) if leg.neurons is None else leg.neurons] = True
-    return [(pes[place], None if mask.all() else mask) for place, mask in sorted(heard.items())]
+    return [(place, None if mask.all() else mask) for place, mask in sorted(heard.items())]
 
 
-def _injected(source: Source, data: Array, sample: int, t: int) -> Array:
-    """Packets of an input in a tick."""
-    if t >= data.shape[1]:
-        return _NONE
-    values = data[sample, t][source.index]
-    spiking = np.flatnonzero(values)
+def _injected(source: Source, data: Array, sample: int, steps: int) -> list[Array]:
+    """Packets of an input in each tick of a sample."""
+    values = data[sample, :steps][:, source.index]
+    tick, spiking = np.nonzero(values)
     packets = np.empty((spiking.size, 2), np.uint32)
     packets[:, 0] = spiking.astype(np.uint32) + np.uint32(source.part.key_base)
-    packets[:, 1] = values[spiking].astype(np.int64).astype(np.uint32)
-    return packets
+    packets[:, 1] = values[tick, spiking].astype(np.int64).astype(np.uint32)
+    return np.split(packets, np.searchsorted(tick, np.arange(1, steps)))

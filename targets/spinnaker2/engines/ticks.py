@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nmc.targets.spinnaker2.cycles import CLOCKS, CPI, MISS, SEARCH, SEND, row_instructions, tick_instructions
+from nmc.targets.spinnaker2.cycles import (
+    CLOCKS,
+    CPI,
+    MISS,
+    SEND,
+    row_instructions,
+    run_instructions,
+    tick_instructions,
+)
 from nmc.targets.spinnaker2.engines.chip import LoadedChip, Place, links
 from nmc.targets.spinnaker2.layout import UNIFORM
 from nmc.targets.spinnaker2.load import LoadedPe
@@ -35,6 +45,7 @@ class Ticks:
         self._column = {place: k for k, place in enumerate(self._places)}
         self._base = np.array([_silent(pe) for pe in chip.pes.values()], np.float64)
         self._costs = [self._cost(chip, number) for number in range(len(chip.sources))]
+        self._runs = [_runs(chip, number, self._column) for number in range(len(chip.sources))]
         self._own = [self._column.get(source.place) for source in chip.sources]
         self.fullest: dict[Place, int] = dict.fromkeys(self._places, 0)
         self.late: dict[int, int] = dict.fromkeys(CLOCKS, 0)
@@ -59,6 +70,15 @@ class Ticks:
         columns, cost = self._costs[source]
         if columns.size:
             loads[:, columns] += spikes @ cost
+        runs = self._runs[source]
+        if runs.columns.size:
+            together = np.rint(
+                run_instructions(runs.entries, runs.targets, (spikes @ runs.heard)[:, runs.which])
+            )
+            if runs.alone:
+                loads[:, runs.columns] += together
+            else:
+                np.add.at(loads.T, runs.columns, together.T)
 
     def add(self, loads: NDArray[np.float64]) -> None:
         """Note ticks that are complete."""
@@ -80,6 +100,42 @@ class Ticks:
         return columns, np.stack(list(found.values()), axis=1) if found else np.zeros((source.size, 0))
 
 
+@dataclass(frozen=True, eq=False)
+class _Runs:
+    """Entries of PEs that hear a source.
+
+    For each entry: the PE's column, how many entries its table has, targets of a ``dense8`` row (0: other formats), and
+    which column of `heard` (neurons, different ones) its neurons are in. `alone`: no PE has two.
+    """
+
+    columns: NDArray[np.int64]
+    entries: NDArray[np.int64]
+    targets: NDArray[np.int64]
+    which: NDArray[np.int64]
+    heard: NDArray[np.float64]
+    alone: bool
+
+
+def _runs(chip: LoadedChip, number: int, column: Mapping[Place, int]) -> _Runs:
+    source = chip.sources[number]
+    masks: dict[bytes, int] = {}
+    rows: list[tuple[int, int, int, int]] = []
+    for leg in chip.legs[number]:
+        neurons = np.arange(source.size) if leg.neurons is None else leg.neurons
+        for place in leg.targets:
+            pe = chip.pes[place]
+            for _, entry, match in links(pe, source.keys[neurons]):
+                heard = np.zeros(source.size, bool)
+                heard[neurons[match]] = True
+                which = masks.setdefault(heard.tobytes(), len(masks))
+                targets = 0 if entry.dense is None else entry.dense.shape[1]
+                rows.append((column[place], len(pe.entries), targets, which))
+    columns, entries, dense, sets = np.array(rows, np.int64).reshape(-1, 4).T
+    heard_by = [np.frombuffer(mask, bool) for mask in masks] or [np.zeros(source.size, bool)]
+    alone = len({row[0] for row in rows}) == len(rows)
+    return _Runs(columns, entries, dense, sets, np.stack(heard_by, axis=1).astype(np.float64), alone)
+
+
 def _silent(pe: LoadedPe) -> int:
     """Instructions of a tick without spikes."""
     modes = pe.image.regions["params"][1 : 2 * len(pe.params) : 2]
@@ -88,9 +144,8 @@ def _silent(pe: LoadedPe) -> int:
 
 def _received(pe: LoadedPe, keys: NDArray[np.uint32]) -> NDArray[np.float64]:
     """Instructions of a spike with each of some keys."""
-    entries = len(pe.entries)
     cost = np.zeros(keys.size)
     for row, entry, match in links(pe, keys):
-        cost[match] += row_instructions(entry.format, entries, entry.row_lengths(), entry.geometry)[row]
-    cost[cost == 0] = MISS + SEARCH * entries.bit_length()
+        cost[match] += row_instructions(entry.format, entry.row_lengths(), entry.geometry)[row]
+    cost[cost == 0] = MISS
     return cost

@@ -122,8 +122,9 @@ ALWAYS void step_stbif(struct tick *s, int uniform)
 }
 
 /* fields: theta; state: v (from the offset on), count */
-ALWAYS void step_graded(struct tick *s, int uniform)
+SMALL void step_graded(struct tick *s)
 {
+    const int uniform = 0;
     uint32_t n = s->n;
     int32_t levels = s->g->levels;
     EACH {
@@ -139,8 +140,9 @@ ALWAYS void step_graded(struct tick *s, int uniform)
 }
 
 /* fields: theta; state: v; fires in ticks open <= now < open + levels only */
-ALWAYS void step_phased(struct tick *s, int uniform)
+static void step_phased(struct tick *s)
 {
+    const int uniform = 0;
     int window = s->now >= s->g->open && s->now - s->g->open < s->g->levels;
     EACH {
         uint32_t v = s->state[i] + take(s->ring, i), theta = P(0);
@@ -153,8 +155,9 @@ ALWAYS void step_phased(struct tick *s, int uniform)
 }
 
 /* fields: theta, offset; state: v (from the offset on, what has come doubles every tick), count; extra: bits */
-ALWAYS void step_bit_serial(struct tick *s, int uniform)
+static void step_bit_serial(struct tick *s)
 {
+    const int uniform = 0;
     uint32_t n = s->n, bits = (uint32_t)s->g->extra;
     int doubling = s->now < s->g->open;
     uint32_t since = (uint32_t)(s->now - s->g->open);
@@ -171,8 +174,9 @@ ALWAYS void step_bit_serial(struct tick *s, int uniform)
 }
 
 /* fields: offset; state: v (from the offset on); extra: ticks in which what has come doubles, 0 for a plain sum */
-ALWAYS void step_readout(struct tick *s, int uniform)
+static void step_readout(struct tick *s)
 {
+    const int uniform = 0;
     int plain = s->g->extra == 0, doubling = s->now < s->g->extra;
     EACH {
         uint32_t before = s->state[i], v = before + take(s->ring, i);
@@ -214,6 +218,42 @@ ALWAYS void step_lif(struct tick *s, int uniform)
         }
         s->state[i] = as_bits(v);
         s->state[n + i] = wait;
+    }
+}
+
+/* The same where all neurons share everything, one synapse type, no bias, gain 1 and no leak, synapse first: 3 of 10
+ * operations less. The same bits, too: with a scale that is positive and normal, the product with a sum is never -0,
+ * so neither is the current, nor the sum with a current; adding +0 changes nothing but -0. */
+ALWAYS int is_lean(const struct tick *s)
+{
+    uint32_t scale = get(s, 0, 0, 0);
+    return s->uniform && s->g->types == 1 && !(s->g->flags & F_MEMBRANE_FIRST) && scale >= 0x00800000u
+        && scale < 0x7F800000u && get(s, 1, 0, 0) == 0 && get(s, 5, 0, 0) == 0 && get(s, 4, 0, 0) == 0x3F800000u;
+}
+
+static void step_lean_lif(struct tick *s)
+{
+    uint32_t flags = s->g->flags, n = s->n, fires = flags & (F_SUBTRACT | F_TO_VALUE), refractory = get(s, 8, 0, 0);
+    float scale = as_float(get(s, 0, 0, 0)), alpha = as_float(get(s, 2, 0, 0)), beta = as_float(get(s, 3, 0, 0));
+    float high = as_float(get(s, 6, 0, 0)), low = as_float(get(s, 7, 0, 0));
+    uint32_t *state = s->state, *ring = s->ring, *end = state + n;
+    for (; state != end; state++, ring++) {
+        float now = (float)(int32_t)take(ring, 0) * scale + alpha * as_float(state[2 * n]);
+        state[2 * n] = as_bits(now);
+        float v = beta * as_float(state[0]) + now;
+        if (fires) {
+            uint32_t wait = state[n];
+            int fired = (flags & F_GE) ? v >= high : v > high;
+            if (wait) {
+                v = low;
+                state[n] = wait - 1;
+            } else if (fired) {
+                v = (flags & F_SUBTRACT) ? v - high : low;
+                state[n] = refractory;
+                send(s, (uint32_t)(state - s->state), 1);
+            }
+        }
+        state[0] = as_bits(v);
     }
 }
 
@@ -268,6 +308,8 @@ ALWAYS void step_lif_fixed(struct tick *s, int uniform)
     }
 }
 
+SMALL void step_mixed_fixed(struct tick *s) { step_lif_fixed(s, 0); }
+
 /* fields: none; state: v (the maximum), then the count of each tap; one synapse type a tap of the window */
 ALWAYS void step_max_pool(struct tick *s)
 {
@@ -288,20 +330,20 @@ ALWAYS void step_max_pool(struct tick *s)
 }
 
 #define CASE(number, step) case number: if (s->uniform) step(s, 1); else step(s, 0); break;
-#define SMALL(number, step) case number: step(s, 0); break;
+#define ONCE(number, step) case number: step(s); break;
 
 static void step_neurons(struct tick *s)
 {
     switch (s->g->model) {
     CASE(M_IF, step_if)
     CASE(M_STBIF, step_stbif)
-    CASE(M_LIF, step_lif)
-    SMALL(M_GRADED, step_graded)
-    SMALL(M_PHASED, step_phased)
-    SMALL(M_BIT_SERIAL, step_bit_serial)
-    SMALL(M_READOUT, step_readout)
-    CASE(M_LIF_FIXED, step_lif_fixed)
-    case M_MAX_POOL: step_max_pool(s); break;
+    case M_LIF: if (is_lean(s)) step_lean_lif(s); else if (s->uniform) step_lif(s, 1); else step_lif(s, 0); break;
+    ONCE(M_GRADED, step_graded)
+    ONCE(M_PHASED, step_phased)
+    ONCE(M_BIT_SERIAL, step_bit_serial)
+    ONCE(M_READOUT, step_readout)
+    case M_LIF_FIXED: if (s->uniform) step_lif_fixed(s, 1); else step_mixed_fixed(s); break;
+    ONCE(M_MAX_POOL, step_max_pool)
     }
 }
 

@@ -9,7 +9,7 @@
 
 static int32_t shares_nothing(const struct field *f) { return f->mode == UNIFORM; }
 
-static void open_fields(struct tick *s)
+SMALL void open_fields(struct tick *s)
 {
     const struct field *f = AT(struct field, REGION(R_PARAMS));
     s->uniform = 1;
@@ -22,7 +22,7 @@ static void open_fields(struct tick *s)
     }
 }
 
-static void open_records(struct tick *s, uint32_t tick)
+SMALL void open_records(struct tick *s, uint32_t tick)
 {
     const struct global *g = s->g;
     int inside = tick < g->record_ticks;
@@ -33,7 +33,7 @@ static void open_records(struct tick *s, uint32_t tick)
         ? AT(uint32_t, REGION(R_REC_PAYLOAD)) + tick * g->neurons : 0;
 }
 
-static void end_of_tick(void)
+static __attribute__((noinline)) void end_of_tick(void)
 {
     struct tick s;
     s.control = AT(struct control, REGION(R_CONTROL));
@@ -69,7 +69,7 @@ static void wake(void)
 }
 
 /* Check what was loaded: magic, version, and the checksum (sum of words) of every region that never changes. */
-static void boot(void)
+SMALL void boot(void)
 {
     const struct dspec *d = DSPEC;
     struct control *c = AT(struct control, d->region[R_CONTROL].pointer);

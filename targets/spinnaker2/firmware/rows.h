@@ -42,10 +42,92 @@ static inline uint32_t *slot_of(const struct global *g, uint32_t tick, uint32_t 
     return AT(uint32_t, REGION(R_RING)) + (slot * g->types + type) * g->stride;
 }
 
-static inline void dense_row(const struct global *g, uint32_t tick, const struct entry *e, uint32_t source, int32_t gain)
+/* Rows that are summed before the ring is touched. A sum of so many biased bytes must fit 16 bits. */
+#define AT_ONCE 32u
+/* So few are added one by one. */
+#define FEW 4u
+#define BIAS 0x80808080u
+#define EVEN 0x00FF00FFu
+
+/* Unpack sums of biased bytes: targets 0 and 2 in the halves of `even`, 1 and 3 in those of `odd`. */
+static __attribute__((noinline)) void add_sums(uint32_t *ring, uint32_t even, uint32_t odd, uint32_t bias, uint32_t gain)
 {
+    ring[0] += ((even & 0xFFFF) - bias) * gain;
+    ring[1] += ((odd & 0xFFFF) - bias) * gain;
+    ring[2] += ((even >> 16) - bias) * gain;
+    ring[3] += ((odd >> 16) - bias) * gain;
+}
+
+/* ring[i] += gain * sum of weight[i] over the rows that start at `rows`, for n targets. Weights become 0..255 (their
+ * sign bit flipped), so that two of them are summed in one word; what that added is taken off in the end. */
+static void add_rows(uint32_t *ring, const uint32_t *rows, uint32_t count, uint32_t n, uint32_t gain)
+{
+    const uint32_t *end = rows + count;
+    uint32_t bias = 128 * count, at = 0;
+    if (count <= FEW) {
+        for (; rows != end; rows++)
+            add_row(ring, AT(uint8_t, *rows), n, (int32_t)gain);
+        return;
+    }
+    for (; at + 8 <= n; at += 8) {
+        uint32_t even = 0, odd = 0, more_even = 0, more_odd = 0;
+        for (const uint32_t *row = rows; row != end; row++) {
+            const uint32_t *w = AT(uint32_t, *row + at);
+            uint32_t a = w[0] ^ BIAS, b = w[1] ^ BIAS;
+            even += a & EVEN;
+            odd += (a >> 8) & EVEN;
+            more_even += b & EVEN;
+            more_odd += (b >> 8) & EVEN;
+        }
+        add_sums(ring + at, even, odd, bias, gain);
+        add_sums(ring + at + 4, more_even, more_odd, bias, gain);
+    }
+    for (; at < n; at += 4) {
+        uint32_t even = 0, odd = 0, rest[4] = {0, 0, 0, 0};
+        for (const uint32_t *row = rows; row != end; row++) {
+            uint32_t a = *AT(uint32_t, *row + at) ^ BIAS;
+            even += a & EVEN;
+            odd += (a >> 8) & EVEN;
+        }
+        add_sums(rest, even, odd, bias, gain);
+        for (uint32_t k = 0; k < 4 && at + k < n; k++)
+            ring[at + k] += rest[k];
+    }
+}
+
+/* The source of a packet for an entry; at least `count` where it is none of its sources. */
+static inline uint32_t source_of(const struct entry *e, const struct packet *p)
+{
+    return (p->key & ~e->mask) - e->first;
+}
+
+/* All packets before `stop` are for `e`; spikes of both signs are gathered, from both ends of a list. */
+static void dense_rows(const struct global *g, uint32_t tick, const struct entry *e, const struct packet *p,
+                       const struct packet *stop)
+{
+    uint32_t rows[AT_ONCE], plus = 0, minus = AT_ONCE, n = e->targets, gain = (uint32_t)e->gain;
     uint32_t *ring = slot_of(g, tick, (e->info >> 8) & 7, e->info >> 16) + e->target;
-    add_row(ring, AT(uint8_t, e->rows) + source * e->stride, e->targets, gain);
+    for (;; p++) {
+        if (p == stop || plus == minus) {
+            if (plus)
+                add_rows(ring, rows, plus, n, gain);
+            if (minus != AT_ONCE)
+                add_rows(ring, rows + minus, AT_ONCE - minus, n, 0 - gain);
+            plus = 0;
+            minus = AT_ONCE;
+            if (p == stop)
+                return;
+        }
+        uint32_t source = source_of(e, p), row = e->rows + source * e->stride;
+        if (source >= e->count)
+            continue;
+        if (p->payload == 1)
+            rows[plus++] = row;
+        else if (p->payload == -1)
+            rows[--minus] = row;
+        else
+            add_row(ring, AT(uint8_t, row), n, (int32_t)(gain * (uint32_t)p->payload));
+    }
 }
 
 /* Halfwords weight 4 | delay 3 | type 1 | target 8; with one synapse type, the type bit is the sign. */
@@ -129,36 +211,46 @@ static inline int32_t find(const struct entry *table, int32_t entries, uint32_t 
     return low - 1;
 }
 
-static inline void one_entry(const struct global *g, uint32_t tick, const struct entry *e, const struct packet *p)
+/* All packets before `stop` are for `e`. */
+static inline void one_entry(const struct global *g, uint32_t tick, const struct entry *e, const struct packet *p,
+                             const struct packet *stop)
 {
-    uint32_t source = (p->key & ~e->mask) - e->first;
-    if (source >= e->count)
+    if ((e->info & 255) == DENSE8) {
+        dense_rows(g, tick, e, p, stop);
         return;
-    int32_t gain = (int32_t)((uint32_t)e->gain * (uint32_t)p->payload);
-    switch (e->info & 255) {
-    case DENSE8: dense_row(g, tick, e, source, gain); break;
-    case SPARSE16: sparse16_row(g, tick, e, source, gain); break;
-    case SPARSE32: sparse32_row(g, tick, e, source, gain); break;
-    case CONV: conv_row(g, tick, e, source, gain); break;
+    }
+    for (; p != stop; p++) {
+        uint32_t source = source_of(e, p);
+        if (source >= e->count)
+            continue;
+        int32_t gain = (int32_t)((uint32_t)e->gain * (uint32_t)p->payload);
+        switch (e->info & 255) {
+        case SPARSE16: sparse16_row(g, tick, e, source, gain); break;
+        case SPARSE32: sparse32_row(g, tick, e, source, gain); break;
+        case CONV: conv_row(g, tick, e, source, gain); break;
+        }
     }
 }
 
-/* Empty the mailbox into the ring. */
-static void receive(void)
+/* Empty the mailbox into the ring: packets one after the other that the same entries are for go together. */
+static __attribute__((noinline)) void receive(void)
 {
     struct control *c = AT(struct control, REGION(R_CONTROL));
     const struct global *g = AT(struct global, REGION(R_GLOBAL));
     const struct entry *table = AT(struct entry, REGION(R_TABLE));
     const struct packet *p = AT(struct packet, REGION(R_RX)), *end = p + c->rx_count;
-    for (; p != end; p++) {
+    while (p != end) {
         int32_t last = find(table, (int32_t)g->entries, p->key);
-        if (last < 0 || (p->key & table[last].mask) != table[last].key) {
+        const struct packet *first = p++;
+        if (last < 0 || (first->key & table[last].mask) != table[last].key) {
             c->unknown_keys++;
             continue;
         }
-        uint32_t key = table[last].key;
+        uint32_t key = table[last].key, mask = table[last].mask;
+        while (p != end && (p->key & mask) == key)
+            p++;
         for (; last >= 0 && table[last].key == key; last--)
-            one_entry(g, c->tick, &table[last], p);
+            one_entry(g, c->tick, &table[last], first, p);
     }
     c->rx_count = 0;
 }
