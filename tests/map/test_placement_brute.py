@@ -14,17 +14,19 @@ from nmc.passes.map.placement import Effort, IntArray, mesh_distance, place
 
 #: Columns, rows and cores of a tile, so small that all placements of eight parts are at most 400,000.
 MESHES = [
-    (1, 1, 8), (2, 1, 4), (2, 1, 6), (3, 1, 3), (2, 2, 2), (2, 2, 3), (4, 1, 2), (5, 1, 2), (8, 1, 1), (4, 2, 1), (3, 3, 1),
+    (1, 1, 8), (2, 1, 4), (2, 1, 6), (3, 1, 3), (2, 2, 2), (2, 2, 3), (4, 1, 2), (5, 1, 2), (8, 1, 1),
+    (4, 2, 1), (3, 3, 1),
 ]  # fmt: skip
 
 
 @lru_cache(maxsize=16)
 def lawful(tiles: int, room: int, parts: int) -> IntArray:
-    """Every way to put parts on tiles with so much room, (N, parts): which core of its tile a part has costs nothing."""
+    """Every way to put parts on tiles with so much room, (N, parts): cores of a tile are as good as each other."""
     rows = np.zeros((1, 0), np.int8)
     for _ in range(parts):
         rows = np.concatenate(
-            [np.repeat(rows, tiles, axis=0), np.tile(np.arange(tiles, dtype=np.int8), len(rows))[:, None]], axis=1
+            [np.repeat(rows, tiles, axis=0), np.tile(np.arange(tiles, dtype=np.int8), len(rows))[:, None]],
+            axis=1,
         )
         rows = rows[(rows == rows[:, -1:]).sum(axis=1) <= room]
     return np.ascontiguousarray(rows.T)
@@ -58,7 +60,9 @@ def cases(draw: Any) -> tuple[IntArray, tuple[int, int, int], dict[int, int]]:
     return traffic, mesh, dict(zip(pinned, draw(st.permutations(range(sites))), strict=False))
 
 
-def assert_as_good_as_any(case: tuple[IntArray, tuple[int, int, int], dict[int, int]], effort: Effort) -> None:
+def assert_as_good_as_any(
+    case: tuple[IntArray, tuple[int, int, int], dict[int, int]], effort: Effort
+) -> None:
     """The best of all placements is found, no bound is above it, and it is called optimal only when it is proved."""
     traffic, mesh, pins = case
     answer, best = place(traffic, mesh_distance(*mesh), fixed=pins, effort=effort), least(traffic, mesh, pins)
