@@ -6,8 +6,9 @@
     python benchmarks/mapping/placement.py memory A.1048576.csv
 
 Networks: hops per spike of row-major, Hilbert, spectral and radial (rings from the middle, as PACMAN places) orders, on
-request Hilbert followed by force-directed exchanges of neighbours (the ASPLOS 2023 recipe), and of nmc; its bound,
-gap, CPU seconds, and the most memory that this process has taken so far. QAPLIB: with a solution file ``NAME.sln`` beside it, the distance to the best known value.
+request Hilbert followed by force-directed exchanges of neighbours (the ASPLOS 2023 recipe), and of nmc; its bound, gap,
+CPU seconds, and the most memory that this process has taken so far. QAPLIB: with a solution file
+``NAME.sln`` beside it, the distance to the best known value.
 """
 
 from __future__ import annotations

@@ -222,6 +222,16 @@ def solve(
     status = run.solve(model)
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         return None, status == cp_model.INFEASIBLE
+    return _read(run, populations, taken, counts), False
+
+
+def _read(
+    run: cp_model.CpSolver,
+    populations: Sequence[Sequence[Tiling]],
+    taken: Sequence[Sequence[cp_model.IntVar]],
+    counts: Sequence[Sequence[tuple[IntArray, list[cp_model.IntVar]]]],
+) -> Choice:
+    """The choice that a solver has found."""
     numbers = [next(t for t, x in enumerate(row) if run.value(x)) for row in taken]
     cores = []
     for tilings, number, found in zip(populations, numbers, counts, strict=True):
@@ -233,7 +243,7 @@ def solve(
         ]
         free = {key: [k for other, k in own if other == key] for key, _ in own}
         cores.append([free[sizes.tobytes()].pop(0) for sizes in tilings[number].sizes])
-    return Choice(tuple(numbers), tuple(map(tuple, cores))), False
+    return Choice(tuple(numbers), tuple(map(tuple, cores)))
 
 
 def _boxes(
