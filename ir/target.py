@@ -52,6 +52,10 @@ class Demands(Protocol):
         """
         ...
 
+    def least(self, module: Module, population: Op, box: Box) -> Demand:
+        """Resources that a box takes at least, from whatever slot on: what bounds on the number of cores add up."""
+        ...
+
     def outgoing(
         self, module: Module, population: Op, targets: Sequence[tuple[str, Box]]
     ) -> Mapping[str, NDArray[np.int64]]:

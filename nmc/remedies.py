@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nmc.ir.diagnostics import DoesNotFit, NmcError
-from nmc.ir.target import resolve
+from nmc.ir.target import Target, resolve
 
 if TYPE_CHECKING:
     from nmc.driver import CompileOptions
@@ -21,6 +21,8 @@ _BITS = (6, 4, 2)
 #: How many times the chips are tried, and the chips of nmc's own that are tried instead.
 _CHIPS = (2, 4)
 _TARGETS = ("loihi", "spinnaker2", "fpga")
+#: Shares of the rate asked for that are tried, the most first.
+_RATES = (0.9, 0.5, 0.2, 0.1, 0.01)
 _CHIPS_LINE = re.compile(r"^chips[ \t]*=.*$", re.MULTILINE)
 
 
@@ -44,7 +46,9 @@ def with_ways_out(error: DoesNotFit, module: Module, options: CompileOptions) ->
 
 
 def ways_out(module: Module, options: CompileOptions) -> list[str]:
-    """Try fewer weight bits, more chips and other chips, each by itself, up to the partition.
+    """Try fewer weight bits, a larger device, a lower rate, more chips and other chips, each by itself.
+
+    Each is tried up to the partition.
 
     Parameters
     ----------
@@ -73,6 +77,7 @@ def _candidates(options: CompileOptions, folder: Path) -> Iterator[_Way]:
         if bits < options.bits:
             yield _Way("bits", f"--bits {bits}", replace(options, bits=bits))
     target = resolve(options.target)
+    yield from _sized(options, target)
     own = options.target.endswith(".toml")
     for times in _CHIPS:
         chips = times * target.chips
@@ -86,6 +91,20 @@ def _candidates(options: CompileOptions, folder: Path) -> Iterator[_Way]:
     for name in _TARGETS:
         if name != target.name and not options.device and not options.target_rate:
             yield _Way("target", f"--target {name}", replace(options, target=name))
+
+
+def _sized(options: CompileOptions, target: Target) -> Iterator[_Way]:
+    """Devices with more of what there is than the one asked for, the smallest first, and lower rates."""
+    devices = target.data.get("devices", {})
+    name = options.device or str(target.data.get("device", ""))
+    if name in devices:
+        larger = [other for other in devices if devices[other]["luts"] > devices[name]["luts"]]
+        for other in sorted(larger, key=lambda item: int(devices[item]["luts"])):
+            yield _Way("device", f"--device {other}", replace(options, device=other))
+    rate = options.target_rate or float(target.data.get("target_rate", 0.0))
+    for share in _RATES if rate else ():
+        lower = float(f"{rate * share:.2g}")
+        yield _Way("rate", f"--target-rate {lower:g}", replace(options, target_rate=lower))
 
 
 def _fits(module: Module, options: CompileOptions) -> bool:

@@ -6,13 +6,15 @@
     python benchmarks/mapping/placement.py memory A.1048576.csv
 
 Networks: hops per spike of row-major, Hilbert, spectral and radial (rings from the middle, as PACMAN places) orders, on
-request Hilbert followed by force-directed exchanges of neighbours (the ASPLOS 2023 recipe), and of nmc; its bound,
-gap, and CPU seconds. QAPLIB: with a solution file ``NAME.sln`` beside it, the distance to the best known value.
+request Hilbert followed by force-directed exchanges of neighbours (the ASPLOS 2023 recipe), and of nmc; its bound, gap,
+CPU seconds, and the most memory that this process has taken so far. QAPLIB: with a solution file
+``NAME.sln`` beside it, the distance to the best known value.
 """
 
 from __future__ import annotations
 
 import argparse
+import resource
 import sys
 import time
 from pathlib import Path
@@ -92,6 +94,7 @@ def networks(kinds: list[str], sizes: list[int], effort: str, force: bool) -> No
     """One line a network, and how far below Hilbert nmc is on average."""
     below = []
     print("network      parts  " + "  hops/spike of each placer")
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
     for parts in sizes:
         for kind in kinds:
             costs, found, seconds = one_network(kind, parts, effort, force)
@@ -102,6 +105,7 @@ def networks(kinds: list[str], sizes: list[int], effort: str, force: bool) -> No
             print(
                 f"{kind:10} {parts:7,}  {shown}  nmc {found.objective / spikes:.2f}  bound {found.bound / spikes:.2f} "
                 f"({found.bound_name}, gap {100 * found.gap:.1f} %)  {seconds:.1f} s"
+                f"  peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9:.2f} GB"
                 + (f"  WORSE than {worse}" if worse else ""),
                 flush=True,
             )

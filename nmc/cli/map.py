@@ -66,10 +66,17 @@ def _text(report: dict[str, Any], files: dict[str, str], timings: tuple[Timing, 
     cores, packing, found = report["cores"], report.get("packing") or {}, report.get("placement")
     rows: list[tuple[str, object]] = [("cores", f"{cores['used']:,} of {cores['available']:,}")]
     if packing:
+        tilings = f"{packing['bound_tilings']:,} for the tilings tried"
         rows += [
-            ("cores bound", f"{packing['bound']:,} for these boxes, {packing['bound_any']:,} however cut"),
+            (
+                "cores bound",
+                f"{packing['bound']:,} for these boxes, {tilings}, {packing['bound_any']:,} however cut",
+            ),
             ("cores status", f"{packing['status']}, limited by {packing['limit'].replace('_', ' ')}"),
         ]
+        if packing.get("traffic") is not None:
+            told = f"{packing['traffic']:,} spikes, at least {packing['traffic_bound']:,} on so many cores"
+            rows.append(("between cores", f"{told}, if every neuron spikes once"))
     rows += _placed(found, log) if found else [("placement", "none: all cores are equally far apart")]
     if packing and log:
         rows += [(f"least cores, {name}", f"{least:,}") for name, least in packing["least"].items()]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from html import escape
 from math import ceil, sqrt
+
+import numpy as np
+from numpy.typing import NDArray
 
 from nmc.ir.module import Module
 from nmc.ir.ops.mapped import HOST, Neurons, Route
@@ -12,6 +16,10 @@ from nmc.ir.target import Target
 from nmc.passes.map.place import coordinates
 
 _TILE, _MARGIN, _LINE = 36, 12, 18
+#: Columns between chips, however many hops a crossing counts as; least width, and width that a letter is given.
+_GAP, _WIDE, _LETTER = 1, 480, 6.6
+#: Least share of a core that a part is drawn with, so that small ones are seen.
+_SEEN = 0.12
 #: Neighbouring hues differ by the golden angle, so that any number of populations can be told apart.
 _ANGLE = 137.508
 
@@ -26,7 +34,7 @@ def picture(module: Module, target: Target) -> str:
     target : Target
         Its mesh; only the part around used tiles is drawn.
     """
-    at = coordinates(target)
+    at = coordinates(target, _GAP)
     parts: dict[int, list[Neurons]] = {}
     for part in module.of_type(Neurons):
         if part.core != HOST:
@@ -40,20 +48,34 @@ def picture(module: Module, target: Target) -> str:
     for core, (x, y) in enumerate(at.tolist()):
         if left <= x <= right and top <= y <= bottom:
             order.setdefault((x, y), []).append(core)
-    body = []
+    chips = _chips(at, sorted(parts), target.chips) if target.chips > 1 else []
+    above = _MARGIN + (_LINE if chips else 0)
+    body = [*chips]
     for (x, y), cores in order.items():
-        body += _tile((x - left) * _TILE + _MARGIN, (y - top) * _TILE + _MARGIN, cores, parts, colour, heat)
-    height = (bottom - top + 1) * _TILE + 2 * _MARGIN
+        body += _tile((x - left) * _TILE + _MARGIN, (y - top) * _TILE + above, cores, parts, colour, heat)
+    height = (bottom - top + 1) * _TILE + above + _MARGIN
     legend = _legend(module, target, parts, colour, heat)
     body += [
         f'<g transform="translate({_MARGIN} {height + _LINE * row})">{line}</g>'
         for row, line in enumerate(legend)
     ]
-    wide, high = max((right - left + 1) * _TILE + 2 * _MARGIN, 480), height + _LINE * len(legend) + _MARGIN
+    told = max(len(re.sub(r"<[^>]*>", "", line)) for line in legend)
+    wide = max((right - left + 1) * _TILE + 2 * _MARGIN, _WIDE, ceil(told * _LETTER) + _LINE + 2 * _MARGIN)
+    high = height + _LINE * len(legend) + _MARGIN
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {high}" width="{wide}" height="{high}"'
     )
     return f'{head} font-family="sans-serif" font-size="11">\n' + "\n".join(body) + "\n</svg>\n"
+
+
+def _chips(at: NDArray[np.int64], used: list[int], chips: int) -> list[str]:
+    """The number of each chip that is used, above the first of its columns that is drawn."""
+    per_chip, left = len(at) // chips, int(at[used, 0].min(initial=1 << 30))
+    found = []
+    for chip in sorted({core // per_chip for core in used}):
+        column = max(left, int(at[chip * per_chip : (chip + 1) * per_chip, 0].min())) - left
+        found.append(f'<text x="{column * _TILE + _MARGIN}" y="{_MARGIN + 8}">chip {chip}</text>')
+    return found
 
 
 def _legend(
@@ -114,9 +136,10 @@ def _tile(
     for number, core in enumerate(cores):
         cx, cy = x + 1 + number % side * size, y + 1 + number // side * size
         held = parts.get(core, [])
-        total = sum(len(part.slots) for part in held) or 1
-        for part in held:
-            width = size * len(part.slots) / total
+        whole = sum(len(part.slots) for part in held) or 1
+        shares = [max(len(part.slots) / whole, _SEEN) for part in held]
+        for part, share in zip(held, shares, strict=True):
+            width = size * share / sum(shares)
             label = (
                 f"core {core}: {part.out}, {len(part.slots):,} slots, {heat.get(core, 0):,} spikes a sample"
             )

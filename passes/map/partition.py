@@ -8,14 +8,26 @@ from math import ceil
 from typing import Any
 
 from nmc.ir.diagnostics import Diagnostic, DoesNotFit, fail
-from nmc.ir.loc import fuse
 from nmc.ir.module import Module
 from nmc.ir.op import Op, Span
-from nmc.ir.ops.mapped import HOST, Neurons, Route, Synapses
 from nmc.ir.target import Box, Demand, Target, resolve
 from nmc.passes.base import Pass
-from nmc.passes.map.merging import Boxed, described, least_cores, packed
+from nmc.passes.map.merging import (
+    MOST,
+    Boxed,
+    Effort,
+    Proved,
+    cut_traffic,
+    described,
+    least_cores,
+    less_traffic,
+    packed,
+    rechosen,
+    spikes_between,
+)
+from nmc.passes.map.parts import Part, written
 from nmc.passes.map.pins import pins, places
+from nmc.passes.map.recut import least_anyhow, other_tilings
 from nmc.passes.map.tiling import best_tiling, excesses, smallest_box
 
 #: What may be done about each limit, in the order of how often it helps.
@@ -47,8 +59,10 @@ class Partition(Pass, name="partition", takes="snn", gives="mapped"):
     Targets are cut before their sources, because what a source must send depends on where its targets are. The
     tiling with the fewest boxes is taken, among those the one with the fewest in-axons; then boxes share a core
     where all limits and shared registers allow: first fit, and where that is above the bound, by search and CP-SAT
-    (`nmc.passes.map.binpack`). The module's ``packing`` says what is proved of the number of cores. A network that
-    cannot fit is refused before anything is built, with every binding limit.
+    (`nmc.passes.map.binpack`). Where any cut might do with fewer cores, other tilings are chosen together with the
+    packing (`nmc.passes.map.joint`); then boxes change cores where fewer spikes leave a core so. The module's
+    ``packing`` says what is proved of the number of cores and of these spikes, one a neuron. A network that cannot fit
+    is refused before anything is built, with every binding limit.
 
         before: %2 = loihi.lif(_, %2.x, ...) : spikes<8x28x28>
         after:  %2.p0 = map.neurons(%2) {box=[0:8, 0:2, 0:28], core=0, slots=0:896} : pop<8x2x28>
@@ -58,34 +72,30 @@ class Partition(Pass, name="partition", takes="snn", gives="mapped"):
 
     target: str = ""
     merge: bool = True
+    effort: Effort = "normal"
 
     def run(self, module: Module) -> Module:
         """Partition, or refuse with every limit that is exceeded."""
         name = self.target or module.attr("target", "")
         if not name:
             raise fail("E0701", "the module names no target; legalise it for one first")
-        return partition(module, resolve(name), name, merge=self.merge)
+        return partition(module, resolve(name), name, merge=self.merge, effort=self.effort)
 
 
-def partition(module: Module, target: Target, name: str, *, merge: bool = True) -> Module:
-    """Partition a module for a target as it is given; `name` is what the attribute ``target`` says from here on."""
+def partition(
+    module: Module, target: Target, name: str, *, merge: bool = True, effort: Effort | None = None
+) -> Module:
+    """Partition a module for a target as it is given; `name` is what the attribute ``target`` says from here on.
+
+    Without `effort` populations stay in the fewest equal boxes, and first fit is kept where it takes few cores.
+    """
     work = _Partitioner(module, target, places(module, target))
     work.cut_populations()
-    cores = work.pack(merge)
+    cores = work.pack(merge, effort)
     facts = {"target": name, "cores": len(cores), "packing": work.packing}
-    mapped = _mapped(work, cores).with_attrs(**facts)
+    mapped = written(module, target, work.parts).with_attrs(**facts)
     pins(mapped, target)  # refuses parts that their place has no room for
     return mapped
-
-
-@dataclass(frozen=True)
-class _Part:
-    """A box and, once packed, its core and first slot."""
-
-    population: str
-    box: Box
-    core: int = HOST
-    slot: int = 0
 
 
 #: Demand and shared registers of a core.
@@ -101,7 +111,7 @@ class _Partitioner:
     places: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     tiles: dict[str, list[Box]] = field(default_factory=dict)
     problems: list[Diagnostic] = field(default_factory=list)
-    parts: list[_Part] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
     fanout: dict[str, tuple[int, Sequence[Box], Mapping[str, Any]]] = field(default_factory=dict)
     version: int = 0
     admitted: dict[str, tuple[Sequence[Box], bool]] = field(default_factory=dict)
@@ -109,6 +119,7 @@ class _Partitioner:
     loops: frozenset[str] = frozenset()
     packing: Mapping[str, Any] = field(default_factory=dict)
     refuted: int = 1
+    proved: dict[str, int] = field(default_factory=dict)
 
     def cut_populations(self) -> None:
         """Find the boxes of every population, targets first."""
@@ -276,26 +287,38 @@ class _Partitioner:
                     population, self._demand(population, box), "a box of it takes", "with all targets placed"
                 )
 
-    def pack(self, merge: bool) -> list[Demand]:
+    def pack(self, merge: bool, effort: Effort | None = None) -> list[Demand]:
         """Put the boxes on as few cores as are found; sets `parts` and `packing` and gives each core's demand."""
         cores = self._first_fit(merge)
-        bounds = least_cores(self._boxes(), self.target)
-        if merge and len(cores) > max(bounds.values()):
+        populations = self.target.demands.populations(self.module)
+        anyhow = least_anyhow(self.module, self.target, {op.out: self._shared(op) for op in populations})
+        if merge and len(cores) > max(least_cores(self._boxes(), self.target).values()):
             cores = self._packed(cores)
+        if merge and effort and len(cores) > max(anyhow.values()) and _size(self.tiles) <= MOST:
+            cores = self._recut(cores, effort)
+        if merge and effort and 1 < len(cores) < _size(self.tiles):
+            cores = self._with_less_traffic(cores, effort)
         if len(cores) > self.target.cores:
             per = ", ".join(f"%{name}: {len(found)}" for name, found in reversed(self.tiles.items()))
             raise DoesNotFit(self._too_many(str(len(cores)), per))
-        self.packing = described(self._boxes(), len(cores), bounds, self.target, merge, self.refuted)
+        known = Proved(anyhow, self.refuted, **self.proved)
+        self.packing = described(self._boxes(), len(cores), self.target, merge, known)
         return [demand for demand, _ in cores]
 
     def _boxes(self) -> list[Boxed]:
-        """All boxes in program order, each with its demand from slot 0 and the registers it needs."""
+        """All boxes in program order, each with what it takes at least and the registers it needs."""
         found = []
         for population in self.target.demands.populations(self.module):
             shared = self._shared(population)
             for box in self.tiles[population.out]:
-                found.append(Boxed(population, box, self._demand(population, box), shared))
+                least = self._least(population, box, self.tiles[population.out])
+                found.append(Boxed(population, box, least, shared))
         return found
+
+    def _least(self, population: Op, box: Box, tiling: Sequence[Box]) -> Demand:
+        """What a box of a tiling that fits takes at least, whatever its first slot is."""
+        demand = self._demand(population, box, 0, tiling)
+        return {**demand, **self.target.demands.least(self.module, population, box)}
 
     def _shared(self, population: Op) -> tuple[tuple[str, int], ...]:
         places = tuple(("place", number) for number in self.places.get(population.out, ()))
@@ -316,22 +339,87 @@ class _Partitioner:
             cores.append(({}, shared))
         slot = cores[core][0].get("compartments", 0)
         cores[core] = (self._sum(cores[core][0], population, box), shared)
-        self.parts.append(_Part(population.out, box, core, slot))
+        self.parts.append(Part(population.out, box, core, slot))
 
     def _packed(self, first: list[_Core]) -> list[_Core]:
         """Cores of the packing that search finds, if they are fewer and hold with the slots that boxes get there."""
-        boxes = self._boxes()
-        chosen, self.refuted = packed(boxes, len(first), self.target)
-        if chosen is None:
-            return first
+        chosen, self.refuted = packed(self._boxes(), len(first), self.target)
+        return first if chosen is None else self._assigned(chosen) or first
+
+    def _assigned(self, chosen: Sequence[int]) -> list[_Core]:
+        """Cores with the boxes as they are chosen for them; none where that does not hold with the slots they get."""
         before, cores = self.parts, list[_Core]()
         self.parts = []
-        for boxed, core in zip(boxes, chosen, strict=True):
-            self._put(cores, boxed.population, boxed.box, boxed.shared, core)
+        number: dict[int, int] = {}
+        for boxed, core in zip(self._boxes(), chosen, strict=True):
+            place = number.setdefault(core, len(number))
+            self._put(cores, boxed.population, boxed.box, boxed.shared, place)
         if any(excesses(used, self.target.limits) for used, _ in cores):
             self.parts = before
-            return first
+            return []
         return cores
+
+    def _recut(self, cores: list[_Core], effort: Effort) -> list[_Core]:
+        """Cores with other tilings, where these take fewer; what is proved of the others."""
+        offers = {name: self._offered(name) for name in self.tiles}
+        for sent in (
+            False,
+            True,
+        ):  # at first without what depends on the tilings of others: what is refuted stays so
+            bound, tiles, chosen = rechosen(self._boxes(), self._cores(), offers, self._summed(sent), effort)
+            if not sent:
+                self.proved["tilings"] = bound
+            if len(set(chosen)) >= len(cores):
+                break
+            before, self.tiles = self.tiles, {name: tiles[name] for name in self.tiles}
+            self.version += 1
+            self.fanout = {}
+            if found := self._assigned(chosen):
+                self.refuted = bound
+                return found
+            self.tiles, self.fanout = before, {}
+            self.version += 1
+        return cores
+
+    def _cores(self) -> list[int]:
+        """The core of each part, in program order."""
+        return [part.core for part in self.parts]
+
+    def _summed(self, sent: bool) -> Mapping[str, int]:
+        """Capacities of which demands add up; with or without what is sent."""
+        population = self.target.demands.populations(self.module)[0]
+        known = self.target.demands.incoming(self.module, population, smallest_box(population.result.shape))
+        largest = self.target.combined_by_max
+        return {
+            name: most
+            for name, most in self.target.limits.items()
+            if name not in largest and (sent or name in known)
+        }
+
+    def _offered(self, name: str) -> list[tuple[list[Box], list[Demand]]]:
+        """Tilings of a population that fit, each with the demands of its boxes."""
+        population, limits = self.module.producers[name], self.target.limits
+
+        def demands(tiling: Sequence[Box]) -> list[Demand]:
+            return [self._least(population, box, tiling) for box in tiling]
+
+        def fits(tiling: Sequence[Box]) -> bool:
+            return not any(excesses(self._demand(population, box, 0, tiling), limits) for box in tiling)
+
+        return [
+            (found, demands(found))
+            for found in other_tilings(population.result.shape, self.tiles[name], fits)
+        ]
+
+    def _with_less_traffic(self, cores: list[_Core], effort: Effort) -> list[_Core]:
+        """Cores with fewer spikes between them, if such are found and no more; notes how many and what is proved."""
+        boxes = self._boxes()
+        between = spikes_between(self.module, self.target, boxes)
+        chosen, bound = less_traffic(boxes, self._cores(), between, self.target, effort)
+        better = (self._assigned(chosen) if chosen else []) or cores
+        self.proved |= {"traffic": cut_traffic(self._cores(), between)}
+        self.proved |= {"traffic_bound": bound.get(len(better), 0)}
+        return better
 
     def _sum(self, used: Mapping[str, int], population: Op, box: Box) -> dict[str, int]:
         more = self._demand(population, box, used.get("compartments", 0))
@@ -365,68 +453,3 @@ class _Partitioner:
 def _size(tiles: Mapping[str, Sequence[Box]]) -> int:
     """Boxes of all populations."""
     return sum(map(len, tiles.values()))
-
-
-def _mapped(work: _Partitioner, cores: list[Demand]) -> Module:
-    """Write the parts, their synapses and routes as ops behind the network's own."""
-    module, demands = work.module, work.target.demands
-    parts = _part_ops(work)
-    synapses: list[Op] = []
-    reached: dict[str, dict[int, None]] = {}
-    for population in demands.populations(module):
-        for via in demands.projections(module, population):
-            source = demands.source_of(module, via)
-            for target in parts[population.out]:
-                mask = demands.sources(module, via, target.box).reshape(source.result.shape)
-                for part in parts[source.out]:
-                    own = via is population and part is not target
-                    if own or not mask[part.slices].any():
-                        continue
-                    synapses.append(
-                        Synapses(source=part.result, target=target.result, via=via.result, loc=via.loc)
-                    )
-                    reached.setdefault(part.out, {}).setdefault(target.core)
-    every = [part for found in parts.values() for part in found]
-    routes = [
-        Route(source=part.result, to=tuple(sorted(reached[part.out])), loc=part.loc)
-        for part in every
-        if part.out in reached
-    ]
-    return module.with_ops([*module.ops, *every, *synapses, *routes], level="mapped")
-
-
-def _free(module: Module, name: str) -> str:
-    """A name that nothing in the network has."""
-    while name in module.producers:
-        name += "_"
-    return name
-
-
-def _part_ops(work: _Partitioner) -> dict[str, list[Neurons]]:
-    """Parts by population: those on cores, then inputs that the host injects as one part each."""
-    parts: dict[str, list[Neurons]] = {}
-    for part in work.parts:
-        op = work.module.producers[part.population]
-        number = len(parts.setdefault(part.population, []))
-        size = work.target.demands.incoming(work.module, op, part.box, part.slot)["compartments"]
-        name = _free(work.module, f"{part.population}.p{number}")
-        parts[part.population].append(Neurons(
-            out=name, of=op.result, box=part.box, core=part.core, slots=Span(part.slot, part.slot + size),
-            loc=fuse("partition", [op.loc]),
-        ))  # fmt: skip
-    for population in work.target.demands.populations(work.module):
-        for via in work.target.demands.projections(work.module, population):
-            source = work.target.demands.source_of(work.module, via)
-            if source.out not in parts:
-                box = tuple(Span(0, extent) for extent in source.result.shape)
-                slots = Span(0, source.result.type.size)
-                host = Neurons(
-                    out=_free(work.module, f"{source.out}.p0"),
-                    of=source.result,
-                    box=box,
-                    core=HOST,
-                    slots=slots,
-                    loc=source.loc,
-                )
-                parts[source.out] = [host]
-    return parts

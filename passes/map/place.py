@@ -250,10 +250,13 @@ def hops(module: Module, target: Target) -> int:
     )
 
 
-def coordinates(target: Target) -> NDArray[np.int64]:
-    """Tile (x, y) of every core (S, 2) as hops count; chips lie side by side in a row, a crossing counts more."""
+def coordinates(target: Target, gap: int | None = None) -> NDArray[np.int64]:
+    """Tile (x, y) of every core (S, 2) as hops count; chips lie side by side in a row, a crossing counts more.
+
+    With `gap`, so many columns lie between chips instead.
+    """
     more = int(target.data.get("routing", {}).get("crossing", {}).get("value", 1)) - 1
-    return _coordinates(target, more)
+    return _coordinates(target, more if gap is None else gap)
 
 
 def _coordinates(target: Target, gap: int) -> NDArray[np.int64]:

@@ -6,6 +6,7 @@ import csv
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 from typing import Literal
 
 import numpy as np
@@ -38,7 +39,10 @@ class Assignment:
 
 def _bytes(path: Path) -> bytes:
     try:
-        if path.stat().st_size > _MAX_BYTES:
+        found = path.stat()
+        if not S_ISREG(found.st_mode):  # a pipe or a device may never end
+            raise fail("E0715", f"{path} is no regular file")
+        if found.st_size > _MAX_BYTES:
             raise fail("E0715", f"{path} is larger than {_MAX_BYTES >> 20} MiB")
         return path.read_bytes()
     except OSError as error:

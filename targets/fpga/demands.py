@@ -100,6 +100,10 @@ class FpgaDemands:
             "classes": 1,
         }
 
+    def least(self, module: Module, population: Op, box: Box) -> Demand:
+        """The same: slots do not matter."""
+        return self.incoming(module, population, box)
+
     def outgoing(
         self, module: Module, population: Op, targets: Sequence[tuple[str, Box]]
     ) -> Mapping[str, NDArray[np.int64]]:

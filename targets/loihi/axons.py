@@ -115,6 +115,31 @@ def axon_lists(op: Op, box: Box, per_neuron: int, slot_base: int, injected: bool
     )
 
 
+def least_words(op: Op, box: Box, per_neuron: int, injected: bool) -> int:
+    """Words that the lists of a projection onto a box take at least, wherever in a core the box lies.
+
+    A shared list is written at least once, and indices are shortest from slot 0 on; the same parameters.
+    """
+    raw = _raw_lists(op, box)
+    if not len(raw.source):
+        return 0
+    start = per_neuron * raw.first + (op.membrane if isinstance(op, loihi.Lif) else 0)
+    reach = based(per_neuron)
+    sizes = np.diff(raw.offsets)
+    tips = np.zeros(len(sizes), np.int64)
+    filled = sizes > 0
+    tips[filled] = np.maximum.reduceat(raw.relative, raw.offsets[:-1][filled])
+    highest = int((tips[raw.key] + start // reach * (reach // per_neuron)).max())
+    delay = int(raw.late.max(initial=0)) + delay_field(op, injected)
+    fmt, kept = _choose_format(op, raw.relative, raw.mantissa, raw.offsets, per_neuron, delay, highest)
+    offsets, idx, _ = (
+        (raw.offsets, raw.relative, raw.mantissa)
+        if kept is None
+        else _filtered(raw.offsets, raw.relative, raw.mantissa, kept)
+    )
+    return int(words_needed(_entries(offsets, idx, fmt), np.diff(offsets), fmt).sum())
+
+
 def based(per_neuron: int) -> int:
     """Compartments that bases tell apart: the largest number of whole neurons within `BASE`."""
     return BASE // per_neuron * per_neuron
@@ -351,10 +376,10 @@ def format_of(op: Op, highest: int, per_neuron: int, delay: int, compression: in
 
 
 def _choose_format(
-    op: Op, idx: Ints, mantissa: Ints, offsets: Ints, per_neuron: int, delay: int
+    op: Op, idx: Ints, mantissa: Ints, offsets: Ints, per_neuron: int, delay: int, highest: int = 0
 ) -> tuple[SynFormat, NDArray[np.bool_] | None]:
-    """Take the smaller of the two codings; the sparse one leaves out zero weights."""
-    highest = int(idx.max(initial=0))
+    """Take the smaller of the two codings, for indices up to `highest` at least; the sparse one leaves out zeros."""
+    highest = max(highest, int(idx.max(initial=0)))
     dense = format_of(op, highest, per_neuron, delay, DENSE)
     sparse = format_of(op, highest, per_neuron, delay, SPARSE)
     kept = mantissa != 0

@@ -22,6 +22,7 @@ from nmc.targets.loihi.axons import (
     conv_axes,
     delay_field,
     format_of,
+    least_words,
 )
 from nmc.targets.loihi.layout import DENSE, SPARSE
 from nmc.targets.loihi.synapses import MAX_RUN, words_needed
@@ -50,15 +51,19 @@ class _Kinds:
     axons: int
 
 
-def axon_counts(op: Op, box: Box, per_neuron: int, slot_base: int, injected: bool) -> Counts:
+def axon_counts(
+    op: Op, box: Box, per_neuron: int, slot_base: int, injected: bool, anywhere: bool = False
+) -> Counts:
     """Count what `nmc.targets.loihi.axons.axon_lists` would make, at most; the same parameters.
 
-    Synapses that are listed one by one have no structure to count: their lists are made.
+    Synapses that are listed one by one have no structure to count: their lists are made. With `anywhere`, a list that
+    is shared counts as often as it must be written at least, whatever the first slot is: indices are shortest from
+    slot 0 on, but there the blocks that a base reaches may cut the box more often than elsewhere.
     """
     if isinstance(op, loihi.Sparse):
         return list_counts(op, box, per_neuron, slot_base, injected)
     if isinstance(op, loihi.Conv):
-        kinds = _conv_kinds(op, box, per_neuron, slot_base)
+        kinds = _conv_kinds(op, box, per_neuron, slot_base, anywhere)
     elif isinstance(op, loihi.Dense):
         kinds = _dense_kinds(op, box, per_neuron, slot_base)
     else:
@@ -71,7 +76,7 @@ def axon_counts(op: Op, box: Box, per_neuron: int, slot_base: int, injected: boo
         )
         shared = weight is None or weight.uniform
         first = slot_base + (op.membrane if isinstance(op, loihi.Lif) else 0)
-        kinds = _diagonal_kinds(box, per_neuron, first, shared)
+        kinds = _diagonal_kinds(box, per_neuron, first, shared, anywhere)
     best: Counts | None = None
     for compression in (DENSE, SPARSE):
         fmt = format_of(op, kinds.highest, per_neuron, delay_field(op, injected), compression)
@@ -83,10 +88,13 @@ def axon_counts(op: Op, box: Box, per_neuron: int, slot_base: int, injected: boo
     return best
 
 
-def list_counts(op: Op, box: Box, per_neuron: int, slot_base: int, injected: bool) -> Counts:
-    """Count the lists themselves, exactly."""
+def list_counts(
+    op: Op, box: Box, per_neuron: int, slot_base: int, injected: bool, anywhere: bool = False
+) -> Counts:
+    """Count the lists themselves, exactly; with `anywhere` the words that they take at least from any slot on."""
     lists = axon_lists(op, box, per_neuron, slot_base, injected)
-    return Counts(len(lists.source), int(lists.words.sum()), int(lists.words.max(initial=0)))
+    words = least_words(op, box, per_neuron, injected) if anywhere else int(lists.words.sum())
+    return Counts(len(lists.source), words, int(lists.words.max(initial=0)))
 
 
 def _one(lists: int, synapses: int, runs: int, highest: int, axons: int) -> _Kinds:
@@ -101,16 +109,17 @@ def _dense_kinds(op: loihi.Dense, box: Box, per_neuron: int, slot_base: int) -> 
     return _one(lists, count, -(-count // MAX_RUN), highest, sources)
 
 
-def _diagonal_kinds(box: Box, per_neuron: int, slot_base: int, shared: bool) -> _Kinds:
+def _diagonal_kinds(box: Box, per_neuron: int, slot_base: int, shared: bool, anywhere: bool) -> _Kinds:
     """One list a block where all weights are the same, at most one a neuron where they are not."""
     count = prod(len(span) for span in box)
     last = slot_base + per_neuron * (count - 1)
     reach = based(per_neuron)
-    lists = last // reach - slot_base // reach + 1 if shared else count
+    blocks = (last - slot_base if anywhere else last) // reach - (0 if anywhere else slot_base // reach) + 1
+    lists = blocks if shared else 1 if anywhere else count  # equal weights of different neurons share a list
     return _one(lists, 1, 1, last // reach * (reach // per_neuron), count)
 
 
-def _conv_kinds(op: loihi.Conv, box: Box, per_neuron: int, slot_base: int) -> _Kinds:
+def _conv_kinds(op: loihi.Conv, box: Box, per_neuron: int, slot_base: int, anywhere: bool) -> _Kinds:
     rows, columns = conv_axes(op, box)
     low, high = channel_ranges(op, box[0])
     width, channels, base = len(box[-1]), len(box[0]), based(per_neuron)
@@ -127,12 +136,21 @@ def _conv_kinds(op: loihi.Conv, box: Box, per_neuron: int, slot_base: int) -> _K
                 if top <= lowest:
                     continue
                 blocks = np.unique((slot_base + per_neuron * (corner + lowest - box[0].start)) // base)
-                table.append((count * len(blocks), len(steps) * (top - lowest), _runs(steps, top - lowest)))
+                written = _fewest_blocks(per_neuron * corner, base) if anywhere else len(blocks)
+                table.append((count * written, len(steps) * (top - lowest), _runs(steps, top - lowest)))
                 axons += count * len(corner)
                 tip = int(blocks[-1]) * (base // per_neuron) + int(steps[-1]) + top - lowest - 1
                 highest = max(highest, tip)
     columns_of = np.array(table, np.int64).reshape(-1, 3)
     return _Kinds(columns_of[:, 0], columns_of[:, 1], columns_of[:, 2], highest, axons)
+
+
+def _fewest_blocks(places: Ints, reach: int) -> int:
+    """How many ranges of `reach` compartments hold all places, wherever they begin."""
+    left, found = np.sort(places), 0
+    while len(left):
+        left, found = left[np.searchsorted(left, left[0] + reach) :], found + 1
+    return found
 
 
 def _runs(steps: Ints, channels: int) -> int:

@@ -74,7 +74,22 @@ class LoihiDemands:
             self._incoming[key] = self._count(module, population, box, slot_base, structure)
         return self._incoming[key]
 
-    def _count(self, module: Module, population: Op, box: Box, slot_base: int, structure: bool) -> Demand:
+    def least(self, module: Module, population: Op, box: Box) -> Demand:
+        """What a box takes at least, from whatever slot on: shared lists may be cut less often than from slot 0."""
+        key = (population.out, box, -1, False)
+        if key not in self._incoming:
+            self._incoming[key] = self._count(module, population, box, 0, structure=False, anywhere=True)
+        return self._incoming[key]
+
+    def _count(
+        self,
+        module: Module,
+        population: Op,
+        box: Box,
+        slot_base: int,
+        structure: bool,
+        anywhere: bool = False,
+    ) -> Demand:
         assert isinstance(population, loihi.Lif)
         size = int(np.prod([len(span) for span in box]))
         total: Counter[str] = Counter(
@@ -87,7 +102,7 @@ class LoihiDemands:
         for via in self.projections(module, population):
             injected = isinstance(self.source_of(module, via), loihi.Input)
             count = list_counts if not structure and self._thin(via) else axon_counts
-            found = count(via, box, population.compartments, slot_base, injected)
+            found = count(via, box, population.compartments, slot_base, injected, anywhere)
             total.update(in_axons=found.axons, synapse_words=found.words, synapse_formats=1)
             longest = max(longest, found.longest)
         return {**total, "words_per_axon": longest}

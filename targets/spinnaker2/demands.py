@@ -144,6 +144,10 @@ class SpinnakerDemands:
             self._boxes = (given, dict(table))
         return self._boxes[1]
 
+    def least(self, module: Module, population: Op, box: Box) -> Demand:
+        """The same: slots do not matter."""
+        return self.incoming(module, population, box)
+
     def outgoing(
         self, module: Module, population: Op, targets: Sequence[tuple[str, Box]]
     ) -> Mapping[str, NDArray[np.int64]]:

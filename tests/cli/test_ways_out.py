@@ -41,7 +41,7 @@ def applied(words: list[object], err: str) -> list[list[object]]:
     assert line, err
     found = []
     for way in line[1].split("; or "):
-        if option := re.fullmatch(r"(--bits|--target) (\w+)", way):
+        if option := re.fullmatch(r"(--bits|--target|--device|--target-rate) ([\w.+-]+)", way):
             kept = list(words)
             if option[1] in kept:
                 kept[kept.index(option[1]) + 1] = option[2]
@@ -134,3 +134,87 @@ def test_one_percent_over_the_compartments_of_a_core_is_one_more_core(nmc: Nmc, 
             "compile", net, "--target", target, "--effort", "fast", "-q", "--json", "-o", tmp_path / "a.nmx"
         )
         assert done.code == 0 and done.facts["cores"]["used"] == cores
+
+
+#: The same with a second population behind.
+MANY = NET.replace(
+    "output p",
+    "pop q[{outputs}] : lif(tau = 10 ms, v_threshold = 1.0)\np -> q : dense(weight = uniform(0.2, 0.9))\noutput q",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("base", "limit"),
+    [("loihi", "dendritic_accumulators"), ("fpga", "weight_rows"), ("spinnaker2", "update_cycles")],
+)
+def test_the_other_limits_that_no_cut_can_keep(nmc: Nmc, tmp_path: Path, base: str, limit: str) -> None:
+    spoken, net = limit.replace("_", " "), program(tmp_path, 120, 5)
+    words = ["compile", net, "--target", chip(tmp_path, base, limit, 1), "--effort", "fast", "-q"]
+    needed, _ = asked(nmc(*words).err, spoken)
+    most = needed * 100 // 101
+    chip(tmp_path, base, limit, most)
+    done = nmc(*words, "-o", tmp_path / "a.nmx")
+    assert done.code == 2 and "source: " in done.err
+    assert asked(done.err, spoken) == (needed, most)
+    assert_way_out(nmc, words, done.err, tmp_path)
+    if (
+        base != "fpga"
+    ):  # rows without weights are left out there: other neurons may take a few more than the one told of
+        chip(tmp_path, base, limit, needed)
+        assert nmc(*words, "-o", tmp_path / "a.nmx").code == 0, "what was said to be needed is enough"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("base", "limit"),
+    [
+        ("loihi", "compartments"), ("loihi", "out_axon_words"), ("loihi", "words_per_axon"),
+        ("loihi", "synapse_formats"), ("loihi", "cx_profiles"), ("loihi", "vth_profiles"),
+        ("fpga", "compartments"), ("fpga", "groups"), ("fpga", "geometries"), ("fpga", "classes"),
+        ("spinnaker2", "compartments"),
+    ],
+)  # fmt: skip
+def test_a_limit_that_cutting_keeps_takes_more_boxes_or_cores(
+    nmc: Nmc, tmp_path: Path, base: str, limit: str
+) -> None:
+    net = tmp_path / "net.snn"
+    net.write_text(MANY.format(outputs=2, inputs=20, neurons=40))
+    used = []
+    for most in (0, 1):
+        target = chip(tmp_path, base, limit, most) if most else base
+        words = [
+            "compile",
+            net,
+            "--target",
+            target,
+            "--effort",
+            "fast",
+            "-q",
+            "--json",
+            "-o",
+            tmp_path / "a.nmx",
+        ]
+        done = nmc(*words)
+        assert done.code == 0, done.err
+        used.append(done.facts["cores"]["used"] + done.facts["packing"]["boxes"])
+    assert used[1] > used[0]
+
+
+@pytest.mark.slow
+def test_a_rate_that_no_shape_reaches_is_told_with_a_device_and_a_rate_that_do(
+    nmc: Nmc, tmp_path: Path
+) -> None:
+    """The iCE40 runs out of logic cells for the lanes that the rate asks for."""
+    net = tmp_path / "net.snn"
+    net.write_text(MANY.format(outputs=9, inputs=40, neurons=12))
+    words = [
+        "compile", net, "--target", "fpga", "--device", "up5k", "--target-rate", "100000",
+        "--effort", "fast", "-q",
+    ]  # fmt: skip
+    done = nmc(*words)
+    assert done.code == 2 and "error[E0949]" in done.err
+    needed, most = asked(done.err, "luts")
+    assert needed > most == 5280
+    assert {way[way.index("--device") + 1] for way in applied(words, done.err)} == {"up5k", "ecp5-25k"}
+    assert_way_out(nmc, words, done.err, tmp_path)

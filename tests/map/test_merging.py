@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,12 @@ import numpy as np
 from loihi_chain import legal_module
 from nmc.ir.const import Const
 from nmc.ir.module import Module
-from nmc.ir.op import Op, Span
+from nmc.ir.op import Op
 from nmc.ir.ops import snn
 from nmc.ir.ops.mapped import HOST, Neurons
-from nmc.passes.map.partition import Partition
+from nmc.ir.target import resolve
+from nmc.passes.map.partition import Partition, partition
 from nmc.targets.loihi import ops as loihi
-from nmc.targets.loihi.counts import axon_counts
 
 
 def net(*sizes: int) -> Module:
@@ -45,20 +46,25 @@ def test_fewer_cores_than_first_fit_where_there_are() -> None:
     assert sizes == {0: 1000, 1: 1000}
 
 
-def test_what_no_packing_reaches_is_called_optimal_for_these_boxes() -> None:
-    found = packing(Partition(target="loihi").run(net(600, 600, 600)))
-    assert (found["cores"], found["bound"], found["bound_any"]) == (3, 3, 2)
-    assert found["status"] == "optimal for these boxes"
+def test_an_uneven_cut_saves_a_core_where_no_packing_of_equal_boxes_does() -> None:
+    module = net(600, 600, 600)
+    plain = packing(partition(module, resolve("loihi"), "loihi"))
+    assert (plain["cores"], plain["bound"], plain["bound_any"]) == (3, 3, 2)
+    assert plain["status"] == "optimal for these boxes"
+    found = Partition(target="loihi").run(module)
+    assert (packing(found)["cores"], packing(found)["status"]) == (2, "optimal")
+    assert len(found.of_type(Neurons)) - 1 == 4, "one of the three is cut"
+
+
+def test_what_no_tiling_reaches_is_called_optimal_for_these_tilings(tmp_path: Path) -> None:
+    # each population alone leaves 3 of 8 compartments, and a single neuron of another brings 6 more axons
+    path = tmp_path / "chip.toml"
+    path.write_text('base = "loihi"\n[limits]\ncompartments = 8\nin_axons = 7\n')
+    found = packing(Partition(target=str(path)).run(net(5, 5, 5)))
+    assert (found["cores"], found["bound"], found["bound_tilings"], found["bound_any"]) == (3, 3, 3, 2)
+    assert found["status"] == "optimal for these tilings"
 
 
 def test_boxes_that_are_kept_apart_say_so() -> None:
     found = packing(Partition(target="loihi", merge=False).run(net(5, 5, 5)))
     assert (found["cores"], found["bound"], found["bound_any"], found["limit"]) == (3, 3, 1, "boxes")
-
-
-def test_nothing_takes_fewer_words_than_at_slot_0() -> None:
-    module = net(100, 37)
-    for op in module.of_type(loihi.Dense):
-        box = (Span(0, op.weight.shape[0]),)
-        words = [axon_counts(op, box, 1, slot, True).words for slot in range(0, 900, 7)]
-        assert words[0] == min(words)

@@ -219,6 +219,56 @@ def test_the_same_answer_with_another_hash_seed_and_one_core() -> None:
     assert len([json.loads(line) for line in outputs[0].splitlines()]) == 3
 
 
+_BEST = """
+import json, time, numpy as np
+from nmc.passes.map import kernel
+from nmc.passes.map.binpack import Items, pack
+from nmc.passes.map.joint import Tiling, fewer, numbered
+from nmc.passes.map.memory import Buffer, allocate
+from nmc.passes.map.placement import mesh_distance, place
+if {slow}:  # a machine on which all takes longer and clocks leap
+    real, wall = time.perf_counter, time.time
+    time.perf_counter, time.time, time.monotonic = (lambda: 97 * real()), (lambda: 53 * wall()), (lambda: 31 * real())
+    time.process_time = lambda: 71 * real()
+rng = np.random.default_rng(8)
+for parts in {parts}:
+    traffic = rng.integers(0, 50, (parts, parts)) * (rng.random((parts, parts)) < 0.2)
+    answer = place(traffic, mesh_distance(4, 4, 2), effort="{effort}")
+    print(json.dumps([answer.site, answer.objective, answer.bounds, answer.method]))
+sizes = rng.integers(5, 45, (22, 3)).tolist()
+print(pack(Items(sizes, [100] * 3, traffic={{(i, i - 1): i for i in range(1, 22)}}), "{effort}"))
+many = [[Tiling(np.array([[a], [b]])), Tiling(np.array([[a - 3], [b + 3]]))] for a, b in rng.integers(20, 60, (9, 2))]
+start = numbered([0] * 9, [(2 * k, 2 * k + 1) for k in range(9)])
+print(fewer(many, np.array([100]), start, "{effort}"))
+buffers = [Buffer(f"b{{k}}", int(t), int(t + d), int(s)) for k, (t, d, s) in enumerate(rng.integers(1, 20, (40, 3)))]
+print(allocate(buffers, limit=0.5, nodes=100_000))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("effort", "parts"), [("fast", (7, 13, 22)), ("normal", (7, 13, 22)), ("best", (7, 10))]
+)
+def test_the_same_bytes_at_every_effort_on_one_core_and_where_clocks_leap(
+    effort: str, parts: tuple[int, ...]
+) -> None:
+    """Busy processes beside the second run make it slower than the first on any machine."""
+    outputs = []
+    for hash_seed, slow in (("1", False), ("77", True)):
+        prefix = ["taskset", "-c", "0"] if slow and shutil.which("taskset") else []
+        command = [*prefix, sys.executable, "-c", _BEST.format(slow=slow, effort=effort, parts=parts)]
+        env = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)}
+        loop = [*prefix, sys.executable, "-c", "while True: pass"]
+        busy = [subprocess.Popen(loop) for _ in range(3 if slow else 0)]
+        try:
+            outputs.append(subprocess.run(command, cwd=ROOT, env=env, check=True, capture_output=True).stdout)
+        finally:
+            for process in busy:
+                process.kill()
+                process.wait()
+    assert outputs[0] == outputs[1] and len(outputs[0].splitlines()) == len(parts) + 3
+
+
 def test_the_same_answer_twice() -> None:
     traffic = random_traffic(25, 0.3)
     assert place(traffic, LOIHI, seed=4, effort="fast") == place(traffic, LOIHI, seed=4, effort="fast")
