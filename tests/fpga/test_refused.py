@@ -124,7 +124,7 @@ def test_a_rate_is_reached_on_a_device_or_it_is_told_what_lacks(name: str, rate:
 
 def test_a_shape_beyond_the_engines_is_refused_by_the_compiler_and_by_the_loader() -> None:
     found = compile_legal(legalised(random_net(2)))
-    shape = Shape(cores=64, neurons=16384, axons=16384)
+    shape = Shape(cores=64, neurons=4096, axons=4096)
     host = {**json.loads(found.files[HOST]), "shape": shape.to_json()}
     files = {**found.files, HOST: json.dumps(host).encode(), PROGRAM: seal(shape, np.zeros(0, np.uint32))}
     with pytest.raises(NmcError) as caught:
