@@ -80,13 +80,16 @@ def test_100_random_networks(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", cases.PROGRAMS)
 def test_20_samples_of_an_example_program(name: str) -> None:
-    assert cases.program_case(name, 20).wrong == []
+    found = cases.program_case(name, 20)
+    assert found.wrong == []
+    assert found.stages[0].spikes > 0, "a comparison of silence proves little"
 
 
 @pytest.mark.parametrize("name", cases.MODELS)
 def test_20_images_of_a_model(name: str) -> None:
     found = cases.model_case(name, 20)
     assert found.wrong == []
+    assert found.stages[0].spikes > 0
     assert found.logits == 0, "read-outs that differ from the integer network"
 
 
