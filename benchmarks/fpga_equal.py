@@ -36,8 +36,8 @@ ENGINES = ("functional", "rtl")
 MODELS = ("digits_mlp", "digits_cnn", "mnist_mlp", "mnist_cnn", "mnist_cnn_max")
 #: Program -> params that keep it small, steps.
 PROGRAMS: dict[str, tuple[dict[str, str], int]] = {
-    "balanced": ({"N": "150", "rate": "40 kHz"}, 100), "liquid": ({}, 60), "mnist_mlp": ({}, 20), "nmnist_scnn": ({}, 4),
-    "synfire": ({}, 60), "winner_take_all": ({}, 60), "xor": ({}, 4),
+    "balanced": ({"N": "150", "rate": "40 kHz"}, 100), "liquid": ({}, 60), "mnist_mlp": ({}, 20),
+    "nmnist_scnn": ({}, 4), "synfire": ({}, 60), "winner_take_all": ({}, 60), "xor": ({}, 4),
 }  # fmt: skip
 #: Programs with neurons that the core does not have (E0941): an adapting threshold, equations.
 LAWLESS = ("adaptive_lif", "izhikevich")
