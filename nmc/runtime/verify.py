@@ -136,7 +136,8 @@ def _probes(module: Module) -> list[str]:
         if isinstance(op, snn.InputOp):
             continue
         law = getattr(op, "law", None)
-        if op.result.type.kind == "spikes" or getattr(law, "fires", False):
+        fires = getattr(op, "fires", False) or getattr(law, "fires", False)
+        if op.result.type.kind == "spikes" or fires is True:
             found.append(f"{op.out}.spikes")
         if "v" in op.begin(1):
             found.append(f"{op.out}.v")

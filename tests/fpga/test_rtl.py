@@ -1,7 +1,5 @@
 """The simulated RTL does what the law says: random programs, corners, shells, files that must be refused."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -12,7 +10,7 @@ from nmc.targets.fpga import uart
 from nmc.targets.fpga.model import Chip
 from nmc.targets.fpga.shape import Shape
 from nmc.targets.fpga.sim import build
-from nmc.targets.fpga.sim.build import RTL, SOURCES, Shell, simulators, top
+from nmc.targets.fpga.sim.build import RTL, SOURCES, simulators
 from nmc.targets.fpga.sim.rtl import RtlChip, RtlSerial
 from nmc.targets.fpga.words import Op, canonical, seal, word
 
@@ -88,22 +86,3 @@ def test_the_serial_shell_executes_whole_frames_only() -> None:
     got = uart.parse(answers)
     assert got.acks == (uart.ACK,) * len(frames) and got.damaged == 0
     assert canonical(SMALL, got.words) == canonical(SMALL, Chip(SMALL).run(BODY))
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("verilator")
-@pytest.mark.parametrize("name", [*SHAPES, "largest"])
-def test_verilator_finds_nothing_to_warn_of(name: str, tmp_path: Path) -> None:
-    most = {"cores": 64, "lanes": 16, "vb": 32, "counter": 16, "payload_bits": 8, "cuba": True, "neurons": 48}
-    shape = Shape(**SHAPES.get(name, most))
-    shells: tuple[Shell, ...] = ("words", "axis", "uart") if name == "small" else ("words",)
-    for shell in shells:
-        (tmp_path / "nmc_top.sv").write_text(top(shape, shell))
-        tool = build.find("verilator-cli") or build.find("verilator")
-        assert tool is not None
-        files = [
-            str(RTL / "lint.vlt"),
-            *(str(RTL / source) for source in SOURCES),
-            str(tmp_path / "nmc_top.sv"),
-        ]
-        build.run([tool, "--lint-only", "-Wall", "--top-module", "nmc_top", *files], tmp_path)

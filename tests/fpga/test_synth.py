@@ -172,3 +172,11 @@ def test_a_tool_that_fails_says_why_and_too_large_a_design_does_not_fit(tmp_path
     fpga_fake_tools.install(fakes, luts=90_000)
     with pytest.raises(DoesNotFit, match=r"90,000 of 83,640 luts"):
         flow.route(flow.Design(SMALL, device("ecp5-85k")))
+
+
+def test_a_circuit_that_is_not_that_of_the_rtl_is_an_error_though_the_tool_goes_on(tmp_path: Path) -> None:
+    warning = (
+        "Warning: Driver-driver conflict for x between cell y and constant 1'x: Resolved using constant."
+    )
+    with pytest.raises(NmcError, match="E1022.*replaced what drives"):
+        tools.run(["/bin/sh", "-c", f'echo "{warning}" >&2'], tmp_path)

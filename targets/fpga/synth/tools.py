@@ -39,6 +39,10 @@ def locate(family: str) -> tuple[str, str, str]:
     return synthesis, place, pack
 
 
+#: What Yosys says, and no more, when one of its passes left a signal with two drivers: the circuit is another one then.
+_CONFLICT = "Driver-driver conflict"
+
+
 @cache
 def version_of(path: str) -> str:
     """Which version a tool is: that of its wheel, or what it says itself."""
@@ -60,9 +64,12 @@ def run(command: Sequence[str], folder: Path) -> None:
     Raises
     ------
     NmcError
-        E1022 with the end of what it said.
+        E1022 with the end of what it said where it fails, and where Yosys goes on with a circuit that is not the RTL's.
     """
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    text = (done.stderr + done.stdout).strip()
     if done.returncode:
-        text = (done.stderr + done.stdout).strip()
         raise fail("E1022", f"{Path(command[0]).name} failed ({done.returncode}): {text[-1500:]}")
+    lost = next((line for line in text.splitlines() if _CONFLICT in line), None)
+    if lost is not None:
+        raise fail("E1022", f"{Path(command[0]).name} replaced what drives a signal by a constant: {lost}")
