@@ -60,7 +60,7 @@ def differs(shape: Shape, body: Words, chip: RtlChip, shake: int = 0, model: Chi
 def corners(shape: Shape) -> Iterator[Program]:
     """Directed programs: what random ones hardly reach."""
     makers: tuple[Callable[[Shape, Writer], None], ...] = (
-        saturation, levels, full_queues, burst, hazards, wrong_words,
+        saturation, levels, full_queues, burst, hazards, wrong_words, asked_at_once,
     )  # fmt: skip
     for maker in makers:
         writer = Writer(shape)
@@ -213,6 +213,24 @@ def wrong_words(shape: Shape, writer: Writer) -> None:
         word(Op.MEM_ADDR, memory.space << 24), word(Op.MEM_DATA, memory.words - 1), *range(memory.words - 1)
     )
     writer.put(word(Op.REG_READ, int(Register.ERRORS) << 24), word(Op.CLR, 1))
+
+
+def asked_at_once(shape: Shape, writer: Writer) -> None:
+    """What is read, or cleared, in the clock after an event has waited for that event."""
+    _classes(shape, writer, close=0)
+    writer.put(word(Op.CLR, 1))
+    one = np.ones(1, np.int64)
+    questions = (
+        (word(Op.MEM_READ, shape.groups),),
+        (word(Op.REG_READ, int(Register.EVENTS) << 24),),
+        (word(Op.CLR),),
+    )
+    for core in range(shape.cores):
+        for axon in range(min(4, shape.axons)):
+            for question in questions:
+                writer.put(word(Op.SEL, core), word(Op.MEM_ADDR, 6 << 24))
+                writer.spikes(one * core, one * axon, one)
+                writer.put(*question)
 
 
 def locked(shape: Shape, chip: RtlChip, body: Words) -> bool:

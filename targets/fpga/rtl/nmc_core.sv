@@ -29,6 +29,7 @@ module nmc_core #(
     // memories: bus_re, bus_row, bus_at stay until the word has come, four clocks later
     input  logic                 bus_we,
     input  logic                 bus_re,
+    input  logic                 bus_here,      // what is read is asked of this core; the others answer zero
     input  logic [3:0]           bus_space,
     input  logic [23:0]          bus_row,
     input  logic [MW-1:0]        bus_wdata,
@@ -76,12 +77,14 @@ module nmc_core #(
         TRACES = 10;
 
     // ------------------------------------------------------------------ input queue
-    logic                 ev_valid, ev_pop;
+    logic                 ev_valid, ev_pop, ev_almost;
     logic [AB-1:0]        head_axon;
     logic signed [PB-1:0] head_payload;
-    nmc_fifo #(.W(AB + PB), .DEPTH(FIFO), .SLACK(1)) events (
+    // two events may be on their way when those who send them see that it is full
+    nmc_fifo #(.W(AB + PB), .DEPTH(FIFO), .SLACK(3)) events (
         .clk, .rst, .push(ev_push), .in({ev_axon, ev_payload}), .pop(ev_pop), .out({head_axon, head_payload}),
-        .valid(ev_valid), .almost(ev_full));
+        .valid(ev_valid), .almost(ev_almost));
+    always_ff @(posedge clk) ev_full <= ev_almost;
 
     // ------------------------------------------------------------------ descriptor of the next event
     logic [1:0]      fetch;
@@ -230,7 +233,7 @@ module nmc_core #(
         end
         g3       <= g2r;
         g4       <= g3;
-        g5       <= g4;
+        g5       <= v4 ? g4 : '0;     // zero where nothing is written: writers are joined by OR
         p3       <= p2r;
         weights3 <= weights2r;
     end
@@ -240,7 +243,7 @@ module nmc_core #(
     logic          b_run, b_clear, fires_almost;
     logic [GB-1:0] b_group;
     logic [10:1]   tv;
-    logic [9:1]    tc;
+    logic [6:1]    tc;
     logic [GB-1:0] tg [1:10];
     logic          issue;
     assign issue = b_run && !fires_almost;
@@ -258,9 +261,10 @@ module nmc_core #(
             b_group <= '0;
             b_clear <= go_clear;
         end else if (issue) b_group <= b_group + 1'b1;
-        tc    <= {tc[8:1], b_clear};
+        tc    <= {tc[5:1], b_clear};
         tg[1] <= b_group;
-        for (int k = 2; k <= 10; k++) tg[k] <= tg[k-1];
+        for (int k = 2; k <= 9; k++) tg[k] <= tg[k-1];
+        tg[10] <= tv[9] ? tg[9] : '0;
     end
 
     // ------------------------------------------------------------------ parameters and classes
@@ -282,7 +286,8 @@ module nmc_core #(
     logic                 strict3, late3, signed3, once3, strict4, late4, signed4, strict5, late5, signed5;
     logic                 late6, signed6;
     logic [15:0]          open3, close3;
-    logic                 begun3, biased4, window4, window5, window6;
+    logic                 begun3, biased4, window4, window5, window6, clear7;
+    localparam logic [12:0] ALL_KEPT = LEAK == 1 ? 13'd4096 : 13'd0;
     if (TB > 0) begin : g_no_theta
         assign theta3 = '0;
     end else begin : g_theta
@@ -326,7 +331,10 @@ module nmc_core #(
         {reset5, strict5, late5, signed5, window5} <= {reset4, strict4, late4, signed4, window4};
         {to6, keep6, keep_i6, limit6} <= {to5, keep5, keep_i5, limit5};
         {reset6, late6, signed6, window6} <= {reset5, late5, signed5, window5 && !tc[5]};
-        {keep7, keep_i7} <= {keep6, keep_i6};
+        // what is cleared is kept as it is
+        keep7   <= tc[6] ? ALL_KEPT : keep6;
+        keep_i7 <= tc[6] ? ALL_KEPT : keep_i6;
+        clear7  <= tc[6];
     end
 
     // ------------------------------------------------------------------ state and lanes
@@ -335,8 +343,8 @@ module nmc_core #(
     logic [LANES*VB-1:0] after7;
     nmc_ram #(.W(STATE), .DEPTH(GROUPS)) states (
         .clk, .we(v5 || tv[10] || (bus_we && bus_space == STATES)),
-        .waddr(v5 ? g5 : tv[10] ? tg[10] : bus_row[GB-1:0]),
-        .wdata(v5 ? state5 : tv[10] ? state10 : bus_wdata[STATE-1:0]),
+        .waddr(g5 | tg[10] | (bus_we ? bus_row[GB-1:0] : '0)),
+        .wdata(state5 | state10 | (bus_we ? bus_wdata[STATE-1:0] : '0)),
         .re(1'b1), .raddr(bus_re ? bus_row[GB-1:0] : b_run ? b_group : g2r), .rdata(state));
     for (genvar n = 0; n < LANES; n++) begin : g_lane
         logic signed [VB-1:0] i_in, i5, i10;
@@ -361,12 +369,12 @@ module nmc_core #(
         end
         nmc_lane #(.WB(WB), .VB(VB), .CB(CB), .BB(BB), .TB(TB), .PB(PB), .LEAK(LEAK), .STBIF(STBIF), .CUBA(CUBA),
                    .LATE(LATE)) lane (
-            .clk, .weight3(weights3[n*WB+:WB]), .payload3(p3),
+            .clk, .weight3(weights3[n*WB+:WB]), .payload3(p3), .valid4(v4),
             .v(state[n*VB+:VB]), .c(state[LANES*VB+n*CB+:CB]), .i(i_in),
             .v5(state5[n*VB+:VB]), .c5(state5[LANES*VB+n*CB+:CB]), .i5(i5),
-            .own_bias2(own_bias), .own_theta2(own_theta), .clear4(tc[4]), .biased4, .signed4, .bias4, .reset_to4(to4),
+            .own_bias2(own_bias), .own_theta2(own_theta), .clear3(tc[3]), .biased4, .signed4, .bias4, .reset_to4(to4),
             .theta5, .limit5, .strict5, .signed5, .reset_to6(to6), .limit6, .reset6, .late_reset6(late6), .signed6, .window6,
-            .keep7, .keep_i7, .clear9(tc[9]), .up7(up7[n]), .down7(down7[n]), .after7(after7[n*VB+:VB]),
+            .keep7, .keep_i7, .valid9(tv[9]), .up7(up7[n]), .down7(down7[n]), .after7(after7[n*VB+:VB]),
             .saturated5(saturated5[n]), .v10(state10[n*VB+:VB]), .c10(state10[LANES*VB+n*CB+:CB]), .i10(i10));
     end
     assign did_saturate = tv[5] && |saturated5;
@@ -375,7 +383,7 @@ module nmc_core #(
     if (STDP != 0) begin : g_stdp
         nmc_stdp #(.LANES(LANES), .AXONS(AXONS), .RB(RB)) stdp (
             .clk, .rst, .tick, .cost, .reach, .fetch_axon(head_axon), .load(load_next), .learn(d_learn), .take(w_take),
-            .en, .row(w_row), .valid4(v4), .weights3, .seen(state[LANES*(VB+CB)+:LANES*16]), .up7, .clear7(tc[7]),
+            .en, .row(w_row), .valid4(v4), .weights3, .seen(state[LANES*(VB+CB)+:LANES*16]), .up7, .clear7, .valid9(tv[9]),
             .go_clear, .seen5(state5[LANES*(VB+CB)+:LANES*16]), .seen10(state10[LANES*(VB+CB)+:LANES*16]),
             .next_learns(n_learn), .learning(w_learn), .clearing, .bus_re, .bus_row,
             .bus_weight_we(bus_we && bus_space == WEIGHTS), .bus_trace_we(bus_we && bus_space == TRACES),
@@ -400,7 +408,7 @@ module nmc_core #(
     logic             f_probed;
     assign shown7     = PROBES != 0 ? after7[PROBE-1:0] : '0;
     assign probed7    = PROBES != 0 && probe_on && tg[7] >= probe_first && tg[7] <= probe_last;
-    assign fires_push = tv[7] && !tc[7] && (|up7 || |down7 || probed7);
+    assign fires_push = tv[7] && !clear7 && (|up7 || |down7 || probed7);
     // seven groups may be on their way when the queue says stop
     nmc_fifo #(.W(FW), .DEPTH(16), .SLACK(9)) fires (
         .clk, .rst, .push(fires_push), .in({tg[7], up7, down7, probed7, shown7}), .pop(fires_pop),
@@ -419,8 +427,8 @@ module nmc_core #(
         for (int k = LANES - 1; k >= 0; k--) if (o_any[k]) lane = 4'(k);
     end
     assign out_valid    = o_busy;
-    assign out_kind     = o_any != 0 ? 2'd0 : o_head ? 2'd1 : 2'd2;
-    assign out_more     = o_any == 0 && (o_head || o_words != 1);
+    assign out_kind     = PROBES == 0 || o_any != 0 ? 2'd0 : o_head ? 2'd1 : 2'd2;
+    assign out_more     = PROBES != 0 && o_any == 0 && (o_head || o_words != 1);
     assign out_index    = o_any != 0 ? 14'(o_group) * 14'(LANES) + 14'(lane) : 14'(o_group);
     assign out_negative = |(o_down & lowest);
     if (PROBES != 0) begin : g_shown
@@ -428,7 +436,7 @@ module nmc_core #(
     end else begin : g_not_shown
         assign out_data = '0;
     end
-    assign o_last    = o_any != 0 ? one_left && !o_probed : !o_head && o_words == 1;
+    assign o_last    = PROBES == 0 ? one_left : o_any != 0 ? one_left && !o_probed : !o_head && o_words == 1;
     assign fires_pop = fires_valid && (!o_busy || (out_ready && o_last));
     always_ff @(posedge clk)
         if (rst) o_busy <= 0;
@@ -456,12 +464,15 @@ module nmc_core #(
         busy <= go_tick || go_clear || ev_push || ev_valid || n_valid || w_valid || v1 || v2 || v2r || v3 || v4 || v5 || b_run
                 || tv != 0 || fires_valid || o_busy || clearing;
 
-    // ------------------------------------------------------------------ readback: word bus_at of the row
+    // ------------------------------------------------------------------ readback: word bus_at of the row.
+    // Every word has flip-flops that are zero unless it is the one: an OR is smaller than a multiplexer
     localparam int N0 = (LANES * LW + 31) / 32, N2 = (DESC + 31) / 32, N3 = (GEO + 31) / 32, N4 = (CLASS + 31) / 32;
     localparam int N5 = (PARAM + 31) / 32, N6 = (STATE + 31) / 32;
     localparam int ALL = N0 + 1 + N2 + N3 + N4 + N5 + N6 + 1;
-    logic [32*ALL-1:0] rows;
-    logic [6:0]        from, word_at;
+    logic [32*ALL-1:0] rows, taken;
+    logic [ALL-1:0]    wanted;
+    logic [6:0]        from;
+    logic [31:0]       joined;
     assign rows = {32'(trace), (32*N6)'(state), (32*N5)'(param2), (32*N4)'(class_row), (32*N3)'(geo), (32*N2)'(desc),
                    32'(id2), (32*N0)'(weights2)};
     always_comb
@@ -473,10 +484,18 @@ module nmc_core #(
             CLASS_TABLE: from = 7'(N0 + 1 + N2 + N3);
             PARAMS:      from = 7'(N0 + 1 + N2 + N3 + N4);
             STATES:      from = 7'(N0 + 1 + N2 + N3 + N4 + N5);
-            default:     from = 7'(ALL - 1);
+            TRACES:      from = 7'(ALL - 1);
+            default:     from = 7'(ALL);
         endcase
+    always_comb begin
+        joined = '0;
+        for (int k = 0; k < ALL; k++) joined = joined | taken[k*32+:32];
+    end
     always_ff @(posedge clk) begin
-        word_at   <= from + 7'(bus_at);
-        bus_rdata <= rows[word_at*32+:32];
+        for (int k = 0; k < ALL; k++) begin
+            wanted[k]        <= bus_here && from + 7'(bus_at) == 7'(k);
+            taken[k*32+:32] <= wanted[k] ? rows[k*32+:32] : '0;
+        end
+        bus_rdata <= joined;
     end
 endmodule

@@ -5,15 +5,8 @@ module nmc_leak #(
     input  logic                 clk,
     input  logic signed [VB-1:0] value7,
     input  logic        [12:0]   keep7,
-    input  logic                 clear9,
     output logic signed [VB-1:0] kept9
 );
-    logic signed [VB-1:0] value8, value9;
-    always_ff @(posedge clk) begin
-        value8 <= value7;
-        value9 <= value8;
-    end
-
     if (LEAK == 1) begin : g_multiply
         logic signed [VB+13:0] product9;
         logic                  up9;
@@ -36,17 +29,24 @@ module nmc_leak #(
             end
         end
         assign up9   = product9[VB+13] && product9[11:0] != 0;
-        assign kept9 = clear9 ? value9 : product9[VB+11:12] + VB'(up9);
+        assign kept9 = product9[VB+11:12] + VB'(up9);
     end else if (LEAK == 2) begin : g_shift
         // apart from the choice below: beside an unsigned '0 the shift would not be arithmetic
-        logic signed [VB-1:0] lost7, lost8, lost9;
+        logic signed [VB-1:0] lost7, lost8, lost9, value8, value9;
         assign lost7 = value7 >>> keep7[3:0];
         always_ff @(posedge clk) begin
             lost8 <= keep7[3:0] == 0 ? '0 : lost7;
             lost9 <= lost8;
+            value8 <= value7;
+            value9 <= value8;
         end
-        assign kept9 = clear9 ? value9 : value9 - lost9;
+        assign kept9 = value9 - lost9;
     end else begin : g_none
+        logic signed [VB-1:0] value8, value9;
+        always_ff @(posedge clk) begin
+            value8 <= value7;
+            value9 <= value8;
+        end
         assign kept9 = value9;
     end
 endmodule

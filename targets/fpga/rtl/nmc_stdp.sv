@@ -18,7 +18,7 @@ module nmc_stdp #(
     input  logic [LANES*16-1:0] seen,       // as read: stage 4 of events, stage 2 of ticks
     // ticks
     input  logic [LANES-1:0]    up7,
-    input  logic                clear7, go_clear,
+    input  logic                clear7, valid9, go_clear,
     output logic [LANES*16-1:0] seen5, seen10,
     output logic                next_learns, learning, clearing,
     // memories
@@ -68,7 +68,7 @@ module nmc_stdp #(
         row5     <= row4;
         weights4 <= weights3;
         weights5 <= changed4;
-        seen5    <= seen;
+        seen5    <= valid4 ? seen : '0;
         write5   <= valid4 && learning;
     end
     for (genvar n = 0; n < LANES; n++) begin : g_lane
@@ -99,6 +99,6 @@ module nmc_stdp #(
         for (int n = 0; n < LANES; n++)
             seen8[n*16+:16] <= clear7 ? 16'd0 : up7[n] ? now : seen7[n*16+:16];
         seen9  <= seen8;
-        seen10 <= seen9;
+        seen10 <= valid9 ? seen9 : '0;
     end
 endmodule
