@@ -137,7 +137,7 @@ def _with_early_exit(passes: tuple[Pass, ...], *, spread: bool) -> tuple[Pass, .
 
     made: list[Pass] = []
     for item in passes:
-        if spread and isinstance(item, SpikeCode) and (item.code, item.schedule) == ("stbif", "burst"):
+        if spread and isinstance(item, SpikeCode) and item.code == "stbif" and item.schedule in ("", "burst"):
             item = replace(item, schedule="spread")
         made.append(item)
         if item.name == _CODING:
