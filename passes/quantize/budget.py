@@ -31,7 +31,8 @@ Schedule = Literal["burst", "spread"]
 
 #: Codes whose events are single spikes, signed or not; ``graded`` ones carry numbers.
 SPIKES: tuple[Code, ...] = ("stbif", "bit-serial", "phased-if")
-#: Levels that are tried: those from half the steps to twice as many, and of codes with fixed times the most that fit.
+#: Levels of signed spikes that are tried, those from half to one and a half times the steps; of the other codes the
+#: most that fit.
 LADDER = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 #: More than these differ from the trained network by the rounding of weights only.
 _MOST = 255
@@ -101,6 +102,7 @@ def choose_in_steps(
     steps: int,
     *,
     codes: Sequence[Code] = SPIKES,
+    schedules: Sequence[Schedule] = ("burst", "spread"),
     base: Quantize | None = None,
     sink: Callable[[Setting], None] | None = None,
 ) -> Budget:
@@ -116,6 +118,8 @@ def choose_in_steps(
         Time steps, without the latency of a chip.
     codes : sequence of str
         Spike codes that may be taken.
+    schedules : sequence of str
+        How the input may enter.
     base : Quantize, optional
         Further options of the quantisation.
     sink : callable, optional
@@ -126,7 +130,7 @@ def choose_in_steps(
     NmcError
         E0404 for fewer than four samples, E0407 where no code gives an answer in so many steps.
     """
-    work = _Trials(prepared(module), np.asarray(data), steps, base or Quantize())
+    work = _Trials(prepared(module), np.asarray(data), steps, schedules, base or Quantize())
     found: list[tuple[Setting, Module]] = []
     for made in (item for code in codes for item in work.settings(code)):
         found.append(made)
@@ -143,14 +147,16 @@ def choose_in_steps(
 class _Trials:
     """The data, split, and the integer networks made so far."""
 
-    def __init__(self, module: Module, data: Array, steps: int, base: Quantize) -> None:
+    def __init__(
+        self, module: Module, data: Array, steps: int, schedules: Sequence[Schedule], base: Quantize
+    ) -> None:
         inputs = module.of_type(ann.Input)
         if len(inputs) != 1 or len(data) < 4:
             told = f"a search needs one input and four samples; {len(inputs)} and {len(data)} are there"
             raise fail("E0404", told)
         shaped = fit_shape(data, inputs[0].shape)
         cut = len(shaped) - min(_HELD, max(1, len(shaped) // 4))
-        self._module, self._base, self._steps = module, base, steps
+        self._module, self._base, self._steps, self._schedules = module, base, steps, schedules
         self._first, self._held = shaped[:cut], {inputs[0].out: shaped[cut:]}
         self._real = trained_logits(module, self._held)
         self._made: dict[int, Module] = {}
@@ -162,15 +168,18 @@ class _Trials:
             if levels:
                 yield self._tried(levels, code, "burst")
             return
-        for levels in LADDER:
-            if self._steps <= 2 * levels and levels <= 2 * self._steps:
-                yield self._tried(levels, code, "burst")
-                yield self._tried(levels, code, "spread")
+        for levels in (count for count in LADDER if self._steps <= 2 * count <= 3 * self._steps):
+            for schedule in self._schedules:
+                if schedule == "burst" and levels > self._steps > 1:
+                    continue  # at once, a count grows by one a step: there is no time for the upper ones
+                made = self._tried(levels, code, schedule)
+                yield made
+                if made[0].settled:
+                    break  # in another schedule the same
 
     def _most(self, code: Code) -> int:
         """The most levels with which a code of fixed times is done; 0 for none."""
-        some = next((levels for levels in (2, 1) if levels in self._made), 1)
-        network, best = self._integer(some), 0
+        network, best = self._integer(next(iter(self._made), FEW_LEVELS)), 0
         for levels in (2**bits - 1 for bits in range(1, 9)) if code == "bit-serial" else range(1, _MOST + 1):
             if self._bound(network, levels, code) > self._steps:
                 break
@@ -178,14 +187,11 @@ class _Trials:
         return best
 
     def _bound(self, network: Module, levels: int, code: Code) -> int:
-        """Steps of a run with other levels than the network has, by the times of the code alone."""
-        trained = {op.out for op in network.of_type(exact.Graded) if op.levels not in self._made}
-        other = network.map_ops(
-            lambda op: replace(op, levels=levels) if isinstance(op, exact.Graded) and op.out not in trained else op
-        )
+        """Steps of a run with other levels than the network was made with; too many where the code cannot carry it."""
+        other = network.map_ops(lambda op: replace(op, levels=levels) if isinstance(op, exact.Graded) else op)
         try:
             return int(SpikeCode(code=code, schedule="burst").run(other).attr("steps"))
-        except NmcError:  # a code that cannot carry the network: maxima as digits
+        except NmcError:
             return self._steps + 1
 
     def _integer(self, levels: int) -> Module:
