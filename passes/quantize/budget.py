@@ -58,6 +58,8 @@ class Setting:
         Of the answers from the trained network's (see `divergence`).
     agreement : float
         Share of samples whose largest output is that of the trained network.
+    drop : float
+        Predicted loss of accuracy in percentage points: of right answers, without labels of agreement.
     settled : bool
         Whether the run is proved to be over by then, whatever the data.
     """
@@ -67,6 +69,7 @@ class Setting:
     schedule: Schedule
     divergence: float
     agreement: float
+    drop: float
     settled: bool
 
     def __str__(self) -> str:
@@ -100,6 +103,7 @@ def choose_in_steps(
     module: Module,
     data: Array,
     steps: int,
+    labels: Array | None = None,
     *,
     codes: Sequence[Code] = SPIKES,
     schedules: Sequence[Schedule] = ("burst", "spread"),
@@ -116,6 +120,8 @@ def choose_in_steps(
         Samples in the range that the network takes; the last quarter of them, at most 512, is held out.
     steps : int
         Time steps, without the latency of a chip.
+    labels : (N,) array, optional
+        Right answers, for the loss that is told; they do not change the choice.
     codes : sequence of str
         Spike codes that may be taken.
     schedules : sequence of str
@@ -130,7 +136,7 @@ def choose_in_steps(
     NmcError
         E0404 for fewer than four samples, E0407 where no code gives an answer in so many steps.
     """
-    work = _Trials(prepared(module), np.asarray(data), steps, schedules, base or Quantize())
+    work = _Trials(prepared(module), np.asarray(data), labels, steps, schedules, base or Quantize())
     found: list[tuple[Setting, Module]] = []
     for made in (item for code in codes for item in work.settings(code)):
         found.append(made)
@@ -148,7 +154,13 @@ class _Trials:
     """The data, split, and the integer networks made so far."""
 
     def __init__(
-        self, module: Module, data: Array, steps: int, schedules: Sequence[Schedule], base: Quantize
+        self,
+        module: Module,
+        data: Array,
+        labels: Array | None,
+        steps: int,
+        schedules: Sequence[Schedule],
+        base: Quantize,
     ) -> None:
         inputs = module.of_type(ann.Input)
         if len(inputs) != 1 or len(data) < 4:
@@ -158,6 +170,7 @@ class _Trials:
         cut = len(shaped) - min(_HELD, max(1, len(shaped) // 4))
         self._module, self._base, self._steps, self._schedules = module, base, steps, schedules
         self._first, self._held = shaped[:cut], {inputs[0].out: shaped[cut:]}
+        self._labels = None if labels is None else np.asarray(labels)[cut:]
         self._real = trained_logits(module, self._held)
         self._made: dict[int, Module] = {}
 
@@ -168,7 +181,7 @@ class _Trials:
             if levels:
                 yield self._tried(levels, code, "burst")
             return
-        for levels in (count for count in LADDER if self._steps <= 2 * count <= 3 * self._steps):
+        for levels in (count for count in LADDER if self._steps <= 2 * count <= 3 * max(self._steps, 2)):
             for schedule in self._schedules:
                 if schedule == "burst" and levels > self._steps > 1:
                     continue  # at once, a count grows by one a step: there is no time for the upper ones
@@ -210,8 +223,12 @@ class _Trials:
         settled = coded.attr("steps") <= self._steps
         found = integer_logits(network, self._held) if settled else self._in_time(coded)
         apart = float(f"{divergence(self._real, found):.3g}")
-        agreement = float((found.argmax(axis=1) == self._real.argmax(axis=1)).mean())
-        return Setting(levels, code, schedule, apart, agreement, settled), coded
+        answers, trained = found.argmax(axis=1), self._real.argmax(axis=1)
+        agreement = float((answers == trained).mean())
+        drop = 100 * (1 - agreement)
+        if self._labels is not None:
+            drop = 100 * float((trained == self._labels).mean() - (answers == self._labels).mean())
+        return Setting(levels, code, schedule, apart, agreement, drop, settled), coded
 
     def _in_time(self, coded: Module) -> Array:
         """Outputs after the steps, (N, elements)."""

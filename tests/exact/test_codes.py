@@ -145,7 +145,7 @@ def test_lowest_digits_of_all_sources_arrive_together() -> None:
 def test_digits_of_inner_layers_only_make_a_run_shorter() -> None:
     """An input that enters at once, as everywhere else, costs one step instead of one a digit."""
     module = chain(7, 7)
-    whole, digits = (SpikeCode(code="bit-serial", schedule=how).run(module) for how in ("burst", "bits"))  # type: ignore[arg-type]
+    whole, digits = (SpikeCode(code="bit-serial", schedule=how).run(module) for how in ("burst", "bits"))
     (entry,) = digits.of_type(snn.Input)
     assert whole.attr("steps") == 1 + 3 + 3 == digits.attr("steps") + 1 - entry.over
     assert not whole.of_type(snn.Input)[0].over > 1 and whole.attr("spike_code")["schedule"] == "burst"
