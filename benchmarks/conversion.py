@@ -6,8 +6,10 @@ PYTHON is an interpreter that has torch and SpikingJelly (`peers_spikingjelly.py
 recipe is used); without it only nmc is measured. Every network is converted by a fresh process of one thread, from
 the same float ONNX file, with the same calibration images, and classifies the same first test images.
 
-- nmc exact, L by T: as nmc exact, each T with those of the L that come nearest to the float network's outputs on the
-  calibration images after T steps (no labels are looked at): what a user who may run T steps would take.
+- nmc for T: for each T the number of levels L, the code (signed spikes, plain spikes in windows, binary digits) and the
+  schedule whose answers after T steps come nearest to the float network's on calibration images that did not calibrate
+  (`nmc.passes.quantize.budget`; no labels are looked at): what a user who may run T steps would take. All codes are of
+  single spikes. What was taken is printed below the table.
 - nmc exact: the integer network (8-bit weights, L levels of activation) as signed spikes, inputs and biases spread
   over L steps. The answer is read after T steps, settled or not; ``settled`` is the accuracy of the integer network
   itself, which the spiking network reaches and keeps, and ``its s`` the CPU seconds that computing it directly takes.
@@ -20,8 +22,10 @@ the same float ONNX file, with the same calibration images, and classifies the s
 In a step all layers are updated one after another, in ours as in theirs, so that T does not count the latency of
 a chip. Columns:
 
-- ``% T``: accuracy after T steps. ``s T``: CPU seconds of running all images T steps. ``conv s``: of converting,
-  calibration included (ours with reading the file, SpikingJelly's without building its float network).
+- ``% T``: accuracy after T steps. ``d T``: how many images are then answered otherwise than by the float network,
+  rightly or wrongly: a conversion that loses nothing has 0, and accuracies that differ by less are a matter of chance.
+- ``s T``: CPU seconds of running all images T steps. ``conv s``: of converting, calibration included (ours with reading
+  the file, SpikingJelly's without building its float network).
 - ``steps``: the least T measured from which on the accuracy stays within 0.5 points of the float network's.
 - Ratios to the first line, above 1 where the first line is better: ``x steps`` of ``steps``, ``x s`` of the seconds of
   the longest run, ``x there`` of the seconds of a run of ``steps`` steps.
@@ -92,7 +96,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +106,7 @@ from nmc.driver import load, opt
 from nmc.ir.diagnostics import NmcError
 from nmc.ir.module import Module
 from nmc.passes.data import load_samples
-from nmc.passes.quantize.trials import divergence
+from nmc.passes.quantize.budget import choose_in_steps
 from nmc.runtime.reference import accuracy, float_logits, spiking_logits
 
 Array = NDArray[Any]
@@ -112,8 +116,6 @@ NETWORKS = {"mnist_mlp": 2000, "mnist_cnn": 500, "mnist_cnn_max": 500, "mnist_re
 """Networks and how many test images each classifies by default."""
 STEPS = (4, 8, 16, 32)
 LEVELS = (4, 8, 16)
-BUDGET_LEVELS = (3, 4, 6, 8, 12, 16, 24)
-"""Levels that are tried for each number of steps."""
 KINDS = ("exact", "graded", "rate")
 NEAR = 0.005
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -141,6 +143,10 @@ class Row:
         CPU seconds from the float network to the spiking one.
     settled, settled_seconds : float or None
         Accuracy of the integer network that the spiking one settles at, if there is one, and CPU seconds of it.
+    differ : dict
+        Number of time steps -> images that are answered otherwise than by the float network.
+    chosen : dict
+        Number of time steps -> what was chosen for it.
     """
 
     name: str
@@ -149,19 +155,18 @@ class Row:
     conversion_seconds: float
     settled: float | None = None
     settled_seconds: float | None = None
+    differ: dict[int, int] = field(default_factory=dict)
+    chosen: dict[int, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, name: str, figures: dict[str, Any]) -> Row:
         """Make a row of a worker's JSON, whose keys are strings."""
-        right, spent = ({int(t): v for t, v in figures[key].items()} for key in ("accuracy", "seconds"))
-        return cls(
-            name,
-            right,
-            spent,
-            figures["conversion_seconds"],
-            figures.get("settled"),
-            figures.get("settled_seconds"),
+        right, spent, differ, chosen = (
+            {int(t): v for t, v in figures.get(key, {}).items()}
+            for key in ("accuracy", "seconds", "differ", "chosen")
         )
+        settled = figures.get("settled"), figures.get("settled_seconds")
+        return cls(name, right, spent, figures["conversion_seconds"], *settled, differ, chosen)
 
 
 def nmc_accuracy(
@@ -170,6 +175,7 @@ def nmc_accuracy(
     calib: tuple[Path, int],
     steps: Sequence[int],
     levels: int,
+    floats: Array,
     *,
     kind: str = "exact",
 ) -> dict[str, Any]:
@@ -187,14 +193,16 @@ def nmc_accuracy(
         Where to read out.
     levels : int
         Levels of activation; for the rate conversion, steps that calibration has in view.
+    floats : ndarray
+        The float network's answers (n,).
     kind : {"exact", "graded", "rate"}
         Which conversion.
 
     Returns
     -------
     dict
-        ``accuracy`` and ``seconds`` by steps, ``conversion_seconds`` and, for the exact one, ``settled`` and
-        ``settled_seconds``.
+        ``accuracy``, ``seconds`` and ``differ`` by steps, ``conversion_seconds`` and, for the exact one, ``settled``
+        and ``settled_seconds``.
     """
     x, y = data
     begin = time.process_time()
@@ -204,37 +212,27 @@ def nmc_accuracy(
         begin = time.process_time()
         figures["settled"] = accuracy(spiking_logits(integers, x, 1), y)
         figures["settled_seconds"] = time.process_time() - begin
-    return {**figures, **read_out(network, x, y, steps)}
+    return {**figures, **read_out(network, x, y, steps, floats)}
 
 
 def budgeted(
-    model: Path,
-    data: tuple[Array, Array],
-    calib: tuple[Path, int],
-    steps: Sequence[int],
-    levels: Sequence[int],
+    model: Path, data: tuple[Array, Array], calib: tuple[Path, int], steps: Sequence[int], floats: Array
 ) -> dict[str, Any]:
-    """Convert for each number of steps with the levels whose read-out is then nearest to the float network's.
+    """Convert for each number of steps with the levels, code and schedule that then come nearest to the float network.
 
     Chosen on the calibration images, without labels; the conversion seconds are those of all candidates and of running
-    the calibration images.
+    the calibration images, for all numbers of steps together.
     """
     begin = time.process_time()
     images, _ = load_samples(str(calib[0]), limit=calib[1])
-    real = float_logits(load(model), images)
-    made = {count: converted(model, calib, count, "exact")[1] for count in levels}
-    figures: dict[str, Any] = {"accuracy": {}, "seconds": {}, "levels": {}}
-    for count in steps:
-        apart = {
-            level: float(f"{divergence(real, spiking_logits(network, images, count)):.3g}")
-            for level, network in made.items()
-        }
-        figures["levels"][count] = min(apart, key=lambda level: apart[level])
+    module = load(model)
+    made = {count: choose_in_steps(module, images, count) for count in steps}
+    figures: dict[str, Any] = {"accuracy": {}, "seconds": {}, "differ": {}}
+    figures["chosen"] = {count: str(budget.setting) for count, budget in made.items()}
     figures["conversion_seconds"] = time.process_time() - begin
-    for count, level in figures["levels"].items():
-        found = read_out(made[level], *data, [count])
-        figures["accuracy"] |= found["accuracy"]
-        figures["seconds"] |= found["seconds"]
+    for count, budget in made.items():
+        for key, found in read_out(budget.module, *data, [count], floats).items():
+            figures[key] |= found
     return figures
 
 
@@ -245,15 +243,18 @@ def converted(model: Path, calib: tuple[Path, int], levels: int, kind: str) -> t
     return made, opt(made, SPIKES[kind]) if kind in SPIKES else made
 
 
-def read_out(network: Module, x: Array, y: Array, steps: Sequence[int]) -> dict[str, dict[int, float]]:
-    """Run a spiking network for each number of steps; give accuracy and CPU seconds."""
-    figures: dict[str, dict[int, float]] = {"accuracy": {}, "seconds": {}}
+def read_out(
+    network: Module, x: Array, y: Array, steps: Sequence[int], floats: Array
+) -> dict[str, dict[int, float]]:
+    """Run a spiking network for each number of steps; give accuracy, CPU seconds and what differs from `floats`."""
+    figures: dict[str, dict[int, float]] = {"accuracy": {}, "seconds": {}, "differ": {}}
     spiking_logits(network, x[:1], 1)  # imports what is imported late
     for count in steps:
         begin = time.process_time()
         logits = spiking_logits(network, x, count)
         figures["seconds"][count] = time.process_time() - begin
         figures["accuracy"][count] = accuracy(logits, y)
+        figures["differ"][count] = int((logits.argmax(axis=1) != floats).sum())
     return figures
 
 
@@ -262,23 +263,26 @@ def ours(options: argparse.Namespace) -> dict[str, Any]:
     x, y = load_samples(str(options.data), limit=options.limit)
     if y is None:
         raise SystemExit(f"{options.data} has no labels y")
-    model = MODELS / f"{options.networks[0]}.onnx"
-    report: dict[str, Any] = {
-        "float": accuracy(float_logits(load(model), x), y),
-        "methods": {},
-        "refused": {},
-    }
+    model = path_of(options.networks[0])
+    logits = float_logits(load(model), x)
+    floats = logits.argmax(axis=1)
+    report: dict[str, Any] = {"float": accuracy(logits, y), "methods": {}, "refused": {}}
     calib = (options.calib, options.calib_count)
-    converted(model, calib, min(options.levels), "exact")  # imports what is imported late
-    report["methods"]["nmc exact, L by T"] = budgeted(model, (x, y), calib, options.steps, BUDGET_LEVELS)
-    for kind, levels in itertools.product(KINDS, options.levels):
+    converted(model, calib, 4, "exact")  # imports what is imported late
+    report["methods"]["nmc for T"] = budgeted(model, (x, y), calib, options.steps, floats)
+    for kind, levels in itertools.product(options.kinds, options.levels):
         name = f"nmc {kind} L={levels}"
         try:
-            figures = nmc_accuracy(model, (x, y), calib, options.steps, levels, kind=kind)
+            figures = nmc_accuracy(model, (x, y), calib, options.steps, levels, floats, kind=kind)
             report["methods"][name] = figures
         except NmcError as error:
             report["refused"][name] = "; ".join(f"{d.code} {d.message}" for d in error.diagnostics)
     return report
+
+
+def path_of(network: str) -> Path:
+    """The file of a network that is named, or given as a file."""
+    return Path(network) if network.endswith(".onnx") else MODELS / f"{network}.onnx"
 
 
 def work(command: Sequence[str | Path | int]) -> dict[str, Any]:
@@ -305,7 +309,7 @@ def measure(name: str, options: argparse.Namespace) -> tuple[float, list[Row], d
     SystemExit
         If the peer's float network has another accuracy than ours.
     """
-    limit = options.limit or NETWORKS[name]
+    limit = limit_of(name, options)
     same: list[str | Path | int] = [
         "--data",
         options.data,
@@ -321,17 +325,21 @@ def measure(name: str, options: argparse.Namespace) -> tuple[float, list[Row], d
         "--worker",
         "--networks",
         name,
-        "--levels",
     ]
-    mine = work([*me, *options.levels, *same])
+    mine = work([*me, "--kinds", *options.kinds, "--levels", *options.levels, *same])
     rows = [Row.of(method, figures) for method, figures in mine["methods"].items()]
     if options.peer_python:
         script = HERE / "peers_spikingjelly.py"
-        peer = work([options.peer_python, script, "--model", MODELS / f"{name}.onnx", *same])
+        peer = work([options.peer_python, script, "--model", path_of(name), *same])
         if peer["float"]["onnxruntime"] != mine["float"]:
             raise SystemExit(f"{name}: float accuracy {peer['float']} there, {mine['float']} here")
         rows += [Row.of(f"spikingjelly {method}", figures) for method, figures in peer["methods"].items()]
     return mine["float"], rows, mine["refused"]
+
+
+def limit_of(name: str, options: argparse.Namespace) -> int:
+    """How many test images a network classifies."""
+    return int(options.limit or NETWORKS.get(name, 500))
 
 
 def steps_to_float(row: Row, floats: float) -> int | None:
@@ -347,7 +355,8 @@ def steps_to_float(row: Row, floats: float) -> int | None:
 def table(floats: float, rows: Sequence[Row], steps: Sequence[int]) -> str:
     """Return the table of one network; the ratios are to the first row."""
     times, longest = sorted(steps), max(steps)
-    heads = [f"{'':<22}", *(f"{f'% {t}':>6}" for t in times), f"{'settled':>8}{'its s':>6}"]
+    heads = [f"{'':<22}", *(f"{f'% {t}':>6}" for t in times), *(f"{f'd {t}':>6}" for t in times)]
+    heads.append(f"{'settled':>8}{'its s':>6}")
     heads += [
         *(f"{f's {t}':>5}" for t in times),
         f"{'conv s':>7}{'steps':>6}{'x steps':>8}{'x s':>6}{'x there':>8}",
@@ -358,6 +367,7 @@ def table(floats: float, rows: Sequence[Row], steps: Sequence[int]) -> str:
     for row in rows:
         need = steps_to_float(row, floats)
         cells = [f"{row.name:<22}", *(f"{100 * row.accuracy[t]:>6.2f}" for t in times)]
+        cells += [f"{row.differ[t]:>6}" for t in times]
         if row.settled is None:
             cells.append(f"{'-':>8}{'-':>6}")
         else:
@@ -381,7 +391,8 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--data", type=Path, required=True, help=".npz with x and y: test images")
     parser.add_argument("--calib", type=Path, required=True, help=".npz with x: calibration images")
-    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    text = f"ONNX files, or names of those in examples/models (default: {', '.join(NETWORKS)})"
+    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), help=text)
     parser.add_argument(
         "--limit", type=int, default=0, help="test images; default 2,000 for mnist_mlp, else 500"
     )
@@ -390,6 +401,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--levels", type=int, nargs="+", default=list(LEVELS), help="of activation, one conversion each"
     )
+    parser.add_argument("--kinds", nargs="*", choices=KINDS, default=list(KINDS), help="with fixed levels")
     parser.add_argument("--peer-python", default="", help="interpreter that has torch and SpikingJelly")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -408,10 +420,12 @@ def main() -> None:
         return
     for name in options.networks:
         floats, rows, refused = measure(name, options)
-        limit = options.limit or NETWORKS[name]
+        limit = limit_of(name, options)
         print(f"\n{name}: {limit} images, float {floats:.2%}, {options.calib_count} calibration images")
         if rows:
             print(table(floats, rows, options.steps), flush=True)
+        for count, chosen in rows[0].chosen.items():
+            print(f"nmc for T = {count}: {chosen}", flush=True)
         for method, reason in refused.items():
             print(f"{method} refused: {reason}", flush=True)
 

@@ -234,10 +234,10 @@ METHODS = ("max", "99.9%", "channel", "balanced")
 
 
 def simulate(
-    net: nn.Module, x: torch.Tensor, y: Array, steps: Sequence[int], batch: int
+    net: nn.Module, x: torch.Tensor, y: Array, steps: Sequence[int], batch: int, floats: Array
 ) -> dict[str, dict[str, float]]:
-    """Run a converted network; return accuracy (0 to 1) and CPU seconds for each number of steps."""
-    right, spent = dict.fromkeys(steps, 0), dict.fromkeys(steps, 0.0)
+    """Run a converted network; give accuracy (0 to 1), CPU seconds and what differs from `floats` for each T."""
+    right, spent, differ = dict.fromkeys(steps, 0), dict.fromkeys(steps, 0.0), dict.fromkeys(steps, 0)
     net(x[:batch])  # what torch prepares at its first call is not timed
     for start in range(0, len(x), batch):
         part, labels = x[start : start + batch], y[start : start + batch]
@@ -247,11 +247,14 @@ def simulate(
         for t in range(1, max(steps) + 1):
             total = total + net(part)
             if t in right:
-                right[t] += int((total.argmax(1).numpy() == labels).sum())
+                answers = total.argmax(1).numpy()
+                right[t] += int((answers == labels).sum())
+                differ[t] += int((answers != floats[start : start + batch]).sum())
                 spent[t] += time.process_time() - begin
     return {
         "accuracy": {str(t): right[t] / len(x) for t in steps},
         "seconds": {str(t): spent[t] for t in steps},
+        "differ": {str(t): differ[t] for t in steps},
     }
 
 
@@ -299,6 +302,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     calibration, _ = read_images(options.calib, options.calib_count, shape)
     batches = list(calibration.split(options.batch))
     net = build(options.model)
+    floats = torch.cat([net(part) for part in x.split(500)]).argmax(1).numpy()
     report: dict[str, Any] = {
         "spikingjelly": version(),
         "torch": torch.__version__,
@@ -312,7 +316,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         made = recipe(method, batches, options.balance_batches)
         spiking = ann2snn.FXConverter(recipe=made).convert(copy.deepcopy(net)).eval()
         converted = time.process_time() - begin
-        figures: dict[str, Any] = simulate(spiking, x, y, options.steps, options.batch)
+        figures: dict[str, Any] = simulate(spiking, x, y, options.steps, options.batch, floats)
         report["methods"][method] = {**figures, "conversion_seconds": converted}
     return report
 

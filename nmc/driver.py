@@ -18,6 +18,7 @@ from nmc.passes.manager import ManagerOptions, PipelineResult, run_pipeline
 from nmc.program import Program, backend_of
 from nmc.recipe import parse
 from nmc.recipe import pipeline_for as pipeline_for
+from nmc.searching import searched
 
 Stage = Callable[[str], None]
 
@@ -42,7 +43,8 @@ class CompileOptions:
         for it).
     accuracy_drop : float or None
         Percentage points of accuracy that may be lost: the fewest levels that lose no more on calibration data are
-        taken.
+        taken; with `steps` and signed spikes the levels and the input schedule that lose least after so many steps, at
+        which the run then ends, settled or not.
     method : str
         Of calibration (see ``nmc passes calibrate``); empty for its default.
     early_exit : bool
@@ -251,9 +253,8 @@ def compile_traced(
     module = loaded or (
         source if isinstance(source, Module) else load(source, dict(options.params), options.read)
     )
-    if options.accuracy_drop is not None:
-        options = _searched(module, options, tell)
-    passes = pipeline_for(options, module)
+    options, cut = searched(module, options, tell)
+    passes = cut.pipeline if cut else pipeline_for(options, module)
     if module.level == "snn" and module.attr("steps") is None:
         module = module.with_attrs(steps=options.steps or STEPS)
     kept = _Kept(manager.observe)
@@ -263,9 +264,8 @@ def compile_traced(
         hint = "end the pipeline with the target's allocation"
         raise fail("E0705", f"the pipeline ends at level {result.module.level}, not mapped", hint=hint)
     tell("emit")
-    final = _lasting(result.module, options.steps).with_attrs(
-        seed=options.seed, source_sha256=_source_hash(source)
-    )
+    final = cut.ended(result.module) if cut else _lasting(result.module, options.steps)
+    final = final.with_attrs(seed=options.seed, source_sha256=_source_hash(source))
     backend = backend_of(resolve(options.target).name)
     files = backend.emit(final)
     synthesis, made = backend.synthesize(final, options, tell) if options.synthesize else ({}, {})
@@ -308,9 +308,8 @@ def integer_network(source: str | Path | Module, options: CompileOptions | None 
     """
     options = options or CompileOptions()
     module = source if isinstance(source, Module) else load(source, dict(options.params), options.read)
-    if options.accuracy_drop is not None:
-        options = _searched(module, options, lambda stage: None)
-    passes = pipeline_for(options, module)
+    options, cut = searched(module, options, lambda stage: None)
+    passes = cut.pipeline if cut else pipeline_for(options, module)
     names = [item.name for item in passes]
     if "quantize" not in names:
         raise fail("E0705", "this pipeline makes no integer network", hint="leave --mode and --passes away")
@@ -322,26 +321,6 @@ def _lasting(module: Module, steps: int) -> Module:
     return (
         module.with_attrs(steps=max(steps, module.attr("steps", 0))) if module.attr("spike_code") else module
     )
-
-
-def _searched(module: Module, options: CompileOptions, tell: Stage) -> CompileOptions:
-    """Options with the fewest levels that lose no more accuracy than allowed."""
-    from nmc.passes.data import load_samples
-    from nmc.passes.quantize.quantize import Quantize
-    from nmc.passes.quantize.search import choose
-
-    if options.mode != "exact" or module.level != "ann" or options.levels:
-        hint = "--accuracy-drop chooses the levels of the exact mode for a trained network"
-        raise fail("E0004", "there are no levels to choose", hint=hint)
-    if not options.calib:
-        raise fail("E0404", "a search needs sample data", hint="give sample data: --calib FILE.npz")
-    tell("search")
-    x, y = load_samples(options.calib, raw=options.raw)
-    base = next((item for item in pipeline_for(options, module) if isinstance(item, Quantize)), None)
-    assert options.accuracy_drop is not None
-    found = choose(module, x, options.accuracy_drop, y, base=base)
-    method: Any = found.candidate.method
-    return replace(options, levels=found.candidate.levels, method=method)
 
 
 def compile(source: str | Path | Module, *, target: str = "loihi", **options: Any) -> Program:

@@ -50,7 +50,7 @@ def pipeline_for(options: CompileOptions, module: Module | None = None) -> tuple
     if options.approximate:
         passes = (*parse("approximate", ()), *passes)
     if options.early_exit:
-        passes = _with_early_exit(passes, spread=_spreads(options))
+        passes = _with_early_exit(passes, spread=spreads(options))
     if options.without:
         passes = without(passes, options.without)
     if module is not None and not options.passes:
@@ -121,8 +121,8 @@ def _coded(module: Module) -> bool:
     return module.attr("spike_code") is not None
 
 
-def _spreads(options: CompileOptions) -> bool:
-    """Whether the target can spread the biases of populations over the first steps."""
+def spreads(options: CompileOptions) -> bool:
+    """Whether the target of a compilation can spread the biases of populations over the first steps."""
     chip = resolve(options.target).data.get("chip", {})
     return bool(chip.get("spread", {}).get("value"))
 
@@ -137,7 +137,7 @@ def _with_early_exit(passes: tuple[Pass, ...], *, spread: bool) -> tuple[Pass, .
 
     made: list[Pass] = []
     for item in passes:
-        if spread and isinstance(item, SpikeCode) and (item.code, item.schedule) == ("stbif", "burst"):
+        if spread and isinstance(item, SpikeCode) and item.code == "stbif" and item.schedule in ("", "burst"):
             item = replace(item, schedule="spread")
         made.append(item)
         if item.name == _CODING:
@@ -201,6 +201,8 @@ def _forced(options: CompileOptions, module: Module | None) -> dict[str, Any]:
     trained = module is not None and module.level == "ann"
     if not trained or not options.steps or options.mode != "exact" or options.passes:
         return {}
+    if options.accuracy_drop is not None and not options.levels:
+        return {}  # `nmc.searching` is still to choose
     assert module is not None
     levels, inputs = fit_levels(module, options)
     return {"levels": levels, "input_levels": inputs}
@@ -225,7 +227,10 @@ def fit_levels(module: Module, options: CompileOptions) -> tuple[int, int]:
         if options.levels:
             break
     least = (most if options.levels else _FEWEST) * (deep + 1) + deep + 1
-    hint = f"run {least} steps, or take --mode rate-if, which approximates"
+    ways = (
+        "--accuracy-drop lets a run of signed spikes end before all has settled, --mode rate-if approximates"
+    )
+    hint = f"run {least} steps; {ways}"
     asked = f"{most if options.levels else _FEWEST} levels over a depth of {deep}"
     raise fail("E0407", f"the exact mode needs {least} steps for {asked}, not {options.steps}", hint=hint)
 

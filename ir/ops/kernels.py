@@ -108,20 +108,19 @@ def windows(data: Array, kernel: Ints, stride: Ints, dilation: Ints) -> Array:
 
 
 def conv(data: Array, weight: Array, stride: Ints, pad: Ints, dilation: Ints, groups: int) -> Array:
-    """Convolve a batch (B, C_in, *space) with (C_out, C_in / groups, *kernel); see `conv_shape`."""
+    """Convolve a batch (B, C_in, *space) with (C_out, C_in / groups, *kernel); see `conv_shape`.
+
+    Space stays innermost, so that windows are copied in rows and the product is in its final order; each sample is a
+    product of its own, so that rounding does not depend on the batch.
+    """
     space, kernel = weight.ndim - 2, weight.shape[2:]
     view = windows(pad_array(data, pad), kernel, stride, dilation)
     batch, out = data.shape[0], view.shape[2 : 2 + space]
-    grouped = view.reshape(batch, groups, -1, *out, *kernel)
-    order = (1, 0, *range(3, 3 + space), 2, *range(3 + space, 3 + 2 * space))
-    columns = grouped.transpose(order).reshape(groups, batch * prod(out), -1)
-    matrix = (
-        weight.reshape(groups, weight.shape[0] // groups, -1)
-        .transpose(0, 2, 1)
-        .astype(data.dtype, copy=False)
-    )
-    product = np.matmul(columns, matrix).reshape(groups, batch, *out, -1)
-    return np.ascontiguousarray(np.moveaxis(product, (1, -1), (0, 2)).reshape(batch, weight.shape[0], *out))
+    order = (0, 1, *range(2 + space, 2 + 2 * space), *range(2, 2 + space))
+    depth = weight.shape[1] * prod(kernel)
+    columns = view.transpose(order).reshape(batch, groups, depth, prod(out))
+    matrix = weight.reshape(groups, weight.shape[0] // groups, depth).astype(data.dtype, copy=False)
+    return np.asarray(np.matmul(matrix, columns).reshape(batch, weight.shape[0], *out))
 
 
 def dense(data: Array, weight: Array) -> Array:

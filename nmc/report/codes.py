@@ -239,7 +239,8 @@ _CODES: dict[str, tuple[str, str]] = {
     "E0407": ("too few steps for exact counts",
         "Plain spikes carry counts exactly only where each population waits for the one before: a run takes the levels "
         "of the input, and those of the network times its depth. Give as many `--steps` as the message says or none, "
-        "fewer `--levels`, or take `--mode rate-if`, which approximates."),
+        "fewer `--levels`; for signed spikes (SpiNNaker2, FPGA) `--accuracy-drop` allows a run to end before all has "
+        "settled, and `--mode rate-if` approximates."),
     "E0408": ("nothing to compare",
         "`nmc diff` found no population of one network that has a counterpart in the other: neither names nor the "
         "nodes that populations come from agree in any of the same size."),

@@ -127,7 +127,8 @@ class Readout(Pass, name="readout", takes="snn"):
             samples, labels = load_samples(self.data, limit=self.limit, raw=self.raw)
         plain = module.map_ops(_without_policy)
         data = {inputs[0].source: fit_shape(np.asarray(samples), inputs[0].shape)}
-        trace = run_snn(plain, data, trace=True).trace / outputs[0].scale
+        # At rest nothing changes any more; the proved number of steps is often several times that.
+        trace = run_snn(plain, data, trace=True, until_quiescent=True).trace / outputs[0].scale
         return find_margins(np.rint(trace).astype(np.int64).reshape(*trace.shape[:2], -1), labels, self.delay)
 
 

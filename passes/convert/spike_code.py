@@ -20,6 +20,8 @@ from nmc.passes.graph import fresh_name
 
 Code = Literal["stbif", "phased-if", "graded", "bit-serial"]
 Schedule = Literal["burst", "spread", "const", "count", "bits"]
+#: What ``schedule`` may be where `bit-serial` neurons send: the input is not a sum of steps.
+_OF_DIGITS = ("", "bits", "burst")
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class SpikeCode(Pass, name="spike-code", takes="snn"):
     until its sources have finished; a maximum becomes the union of its spike trains), ``bit-serial`` binary digits,
     the highest first (projections get the delays that bring all lowest digits together). The input enters at once
     (``burst``), evenly over `over` steps with the biases of ``stbif`` (``spread``), wholly in each of `over` steps
-    (``const``: thresholds of what it reaches grow as much) or as plain spikes (``count``). `over` is by default the
+    (``const``: thresholds of what it reaches grow as much), as plain spikes (``count``) or, for ``bit-serial`` only, as
+    digits (``bits``). Where none is named it is ``burst``, ``bits`` for ``bit-serial``. `over` is by default the
     largest number of levels, for ``count`` the largest input.
     The attribute `steps` becomes the number of steps after which the answer is there, whatever the data.
 
@@ -39,7 +42,7 @@ class SpikeCode(Pass, name="spike-code", takes="snn"):
     """
 
     code: Code = "stbif"
-    schedule: Literal["burst", "spread", "const", "count"] = "burst"
+    schedule: Literal["", "burst", "spread", "const", "count", "bits"] = ""
     over: int = 0
 
     def __post_init__(self) -> None:
@@ -50,7 +53,7 @@ class SpikeCode(Pass, name="spike-code", takes="snn"):
         """Rewrite inputs and populations, or refuse with every reason at once."""
         self._refuse(module)
         over = self._over(module)
-        if self.code == "bit-serial" or self.schedule == "count":
+        if self.input_schedule in ("bits", "count"):
             module = split_inputs(module, self.name)
         work = _Coding(self, over, module)
         for op in module.ops:
@@ -64,7 +67,7 @@ class SpikeCode(Pass, name="spike-code", takes="snn"):
     @property
     def input_schedule(self) -> Schedule:
         """The encoder of the inputs."""
-        return "bits" if self.code == "bit-serial" else self.schedule
+        return self.schedule or ("bits" if self.code == "bit-serial" else "burst")
 
     def _over(self, module: Module) -> int:
         """Steps in which the input enters."""
@@ -90,6 +93,8 @@ class SpikeCode(Pass, name="spike-code", takes="snn"):
         ]  # fmt: skip
         if self.code == "bit-serial":
             problems += self._not_as_digits(module)
+        elif self.schedule == "bits":
+            problems.append(_cannot(self.code, "take the input as binary digits", None))
         if problems:
             raise NmcError(problems)
         if settle_bound(module) is None:
@@ -101,8 +106,9 @@ class SpikeCode(Pass, name="spike-code", takes="snn"):
                     for op in module.of_type(exact.MaxPool)]  # fmt: skip
         problems += [_cannot("bit-serial", "give an early answer", op)
                      for op in module.of_type(snn.Output) if op.margin]  # fmt: skip
-        if self.schedule != "burst" or self.over:
-            problems.append(_cannot("bit-serial", "send the input in another schedule than its digits", None))
+        if self.schedule not in _OF_DIGITS or self.over:
+            told = "send the input in another schedule than at once or as digits"
+            problems.append(_cannot("bit-serial", told, None))
         return problems
 
 

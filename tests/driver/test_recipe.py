@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -185,3 +186,23 @@ def test_every_count_stays_within_the_levels(mlp: Module, calib: str) -> None:
     spikes = program.run(np.ones((2, 1, 8, 8), np.float32), probes=[f"{hidden}.spikes"]).result
     assert spikes.probes[f"{hidden}.spikes"].sum(axis=1).max() == 3
     assert not program.module.of_type(exact.Graded)
+
+
+def test_with_a_loss_allowed_signed_spikes_make_the_best_of_any_number_of_steps(
+    mlp: Module, calib: str
+) -> None:
+    """Four steps are too few to settle in, and the program tells what it loses by that."""
+    asked = CompileOptions(target="fpga", steps=4, calib=calib)
+    assert refused(asked, mlp) == "E0407"
+    program = compile_model(mlp, replace(asked, accuracy_drop=50.0))
+    told = program.module.attr("budget")
+    assert program.steps == told["steps"] == 4 and told["drop"] <= 50
+    with pytest.raises(NmcError, match=r"E0407.*after 3 steps"):
+        compile_model(mlp, replace(asked, steps=2, accuracy_drop=50.0))
+
+
+def test_a_loss_that_no_setting_keeps_to_in_so_many_steps_is_refused(mlp: Module, tmp_path: Path) -> None:
+    noise = str(tmp_path / "noise.npz")
+    write_npz(Path(noise), {"x": np.random.default_rng(0).random((300, 1, 8, 8), dtype=np.float32)})
+    with pytest.raises(NmcError, match=r"E0607.*after 3 steps"):
+        compile_model(mlp, CompileOptions(target="fpga", steps=3, calib=noise, accuracy_drop=0.01))

@@ -33,7 +33,7 @@ def exact_net(seed: int, code: Any) -> tuple[Module, Module]:
     rng = np.random.default_rng(seed)
     plain = Builder(rng, pools=code != "bit-serial").build()
     burst = code in ("bit-serial", "stbif", "graded")
-    return plain, SpikeCode(code=code, schedule="burst" if burst else "count").run(plain)
+    return plain, SpikeCode(code=code, schedule="" if burst else "count").run(plain)
 
 
 def samples(module: Module, seed: int, count: int = 2) -> dict[str, Array]:
