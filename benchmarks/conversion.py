@@ -32,10 +32,10 @@ a chip. Columns:
 
 Measured 2026-11-28 on a shared machine of two cores that a dozen others used at the same time (seconds are CPU seconds
 and differ by up to 2.2 times between runs, accuracies do not), with ``--peer-python`` a Python 3.11 that has torch and
-SpikingJelly 2.0.0; ``--levels 8 --kinds exact``. Accuracies after T steps and answers that differ from the float
-network's; ahead of every recipe at every T on the convolutional networks. On dense ones nearly every answer is the float
-network's (5 to 12 of 10,000 are not, from T = 8 or 16 on), and which recipe has a few more right ones is chance: several
-are above the float network they stand for. ::
+SpikingJelly 2.0.0; ``--levels 8 --kinds exact``. Accuracies after T steps, and answers that differ from the float
+network's. On the convolutional networks ahead of every recipe at every T. On the dense ones fewest answers differ but
+for one place (T = 8 of dev_mlp), and a recipe may still have up to 9 more right ones of 10,000: where it does, it is
+above the float network that it stands for, or within what differs. ::
 
     mnist_mlp: 10000 images, float 98.05%, 2000 calibration images
                               % 4    % 8   % 16   % 32    d 4    d 8   d 16   d 32
