@@ -83,8 +83,7 @@ module nmc_chip #(
     endfunction
 
     // ------------------------------------------------------------------ cores and router
-    logic [CORES-1:0]    core_busy, ev_full, core_push, push_to, s_valid, s_ready, s_more, s_negative, probe_on;
-    logic [CORES-1:0]    go_tick, started;
+    logic [CORES-1:0]    core_busy, ev_full, core_push, s_valid, s_ready, s_more, s_negative, probe_on;
     logic [CORES-1:0]    did_event, did_walk, did_saturate;
     logic [CORES*2-1:0]  s_kind;
     logic [CORES*14-1:0] s_index;
@@ -93,12 +92,12 @@ module nmc_chip #(
     logic [31:0]         router_rdata, read;
     logic [MW-1:0]       stage;
     logic [11:0]         probe_first [CORES], probe_last [CORES];
-    logic                delivered, go_clear, deliver, advance, forget, router_busy, in_flight, did_spike, did_drop;
+    logic                go_tick, go_clear, deliver, advance, forget, router_busy, in_flight, did_spike, did_drop;
     logic                r_push, r_negative, r_out_valid, host_push;
     logic [IB-1:0]       r_core, sel, push_core;
-    logic [AB-1:0]       r_axon, push_axon, axon;
+    logic [AB-1:0]       r_axon, push_axon;
     logic [31:0]         r_out_word;
-    logic signed [PB-1:0] push_payload, payload;
+    logic signed [PB-1:0] push_payload;
     logic [15:0]         tick;
     logic [GB-1:0]       last_group;
     logic [23:0]         cost, reach, row;
@@ -108,21 +107,16 @@ module nmc_chip #(
     assign push_core    = host_push ? IB'(in_word[19:14]) : r_core;
     assign push_axon    = host_push ? AB'(in_word[13:0]) : r_axon;
     assign push_payload = host_push ? PB'($signed(in_word[27:20])) : r_negative ? '1 : PB'(1);
-    always_ff @(posedge clk) begin
-        core_push <= push_to;
-        axon      <= push_axon;
-        payload   <= push_payload;
-    end
     for (genvar k = 0; k < CORES; k++) begin : g_core
-        assign push_to[k] = (host_push || r_push) && push_core == IB'(k);
+        assign core_push[k] = (host_push || r_push) && push_core == IB'(k);
         nmc_core #(
             .LANES(LANES), .NEURONS(NEURONS), .AXONS(AXONS), .WROWS(WROWS), .WB(WB), .VB(VB), .CB(CB),
             .CLASSES(CLASSES), .GEOS(GEOS), .BB(BB), .TB(TB), .PB(PB), .LEAK(LEAK), .SPARSE(SPARSE), .CONV(CONV),
             .STBIF(STBIF), .CUBA(CUBA), .LATE(LATE), .WINDOWS(WINDOWS), .PROBES(PROBES), .STDP(STDP), .FIFO(FIFO), .MW(MW),
             .WINIT(WINIT), .PART(k), .ONE(ONE)
         ) core (
-            .clk, .rst, .ev_push(core_push[k]), .ev_axon(axon), .ev_payload(payload), .ev_full(ev_full[k]),
-            .go_tick(go_tick[k]), .go_clear, .tick, .last_group, .cost, .reach, .probe_on(probe_on[k]),
+            .clk, .rst, .ev_push(core_push[k]), .ev_axon(push_axon), .ev_payload(push_payload), .ev_full(ev_full[k]),
+            .go_tick, .go_clear, .tick, .last_group, .cost, .reach, .probe_on(probe_on[k]),
             .probe_first(GB'(probe_first[k])), .probe_last(GB'(probe_last[k])), .busy(core_busy[k]),
             .bus_we(bus_we && sel == IB'(k)), .bus_re, .bus_here(sel == IB'(k)), .bus_space(space), .bus_row(row), .bus_wdata(stage), .bus_at(6'(at)),
             .bus_rdata(core_rdata[k]), .out_valid(s_valid[k]), .out_ready(s_ready[k]), .out_kind(s_kind[k*2+:2]),
@@ -138,10 +132,7 @@ module nmc_chip #(
         .in_data(s_data), .ev_full, .ev_push(r_push), .ev_core(r_core), .ev_axon(r_axon), .ev_negative(r_negative),
         .out_valid(r_out_valid), .out_ready, .out_word(r_out_word), .did_spike, .did_drop, .bus_we, .bus_re,
         .bus_space(space), .bus_core(sel), .bus_row(row), .bus_wdata(stage), .bus_rdata(router_rdata));
-    // in flip-flops, as everything waits for it: a clock late where all comes to rest, and never where something begins
-    always_ff @(posedge clk)
-        all_idle <= !rst && core_busy == 0 && core_push == 0 && !router_busy && !host_push && !deliver && !go_clear
-                    && go_tick == 0;
+    assign all_idle = core_busy == 0 && !router_busy;
     always_comb begin
         read = router_rdata;
         for (int k = 0; k < CORES; k++) read = read | core_rdata[k];
@@ -177,8 +168,7 @@ module nmc_chip #(
     assign idle = state == DECODE && all_idle && !in_valid;
 
     assign deliver   = state == DELIVER;
-    // a core begins its tick when it has worked on all events of it, whatever the others do
-    assign go_tick   = state == GATHER && delivered ? ~core_busy & ~started : '0;
+    assign go_tick   = state == GATHER && all_idle;
     assign go_clear  = state == CLEAR && !said;
     assign forget    = go_clear;
     assign advance   = state == FIRE && all_idle;
@@ -318,17 +308,10 @@ module nmc_chip #(
                     if (said && all_idle) state <= DECODE;
                 end
                 DELIVER: begin
-                    fired     <= 0;
-                    delivered <= 0;
-                    started   <= '0;
-                    state     <= GATHER;
+                    fired <= 0;
+                    state <= GATHER;
                 end
-                GATHER: begin
-                    if (did_spike) fired <= 1;
-                    if (!router_busy && core_push == 0) delivered <= 1;
-                    started <= started | go_tick;
-                    if (&started) state <= FIRE;
-                end
+                GATHER: if (all_idle) state <= FIRE;
                 FIRE: begin
                     if (did_spike) fired <= 1;
                     if (all_idle) begin

@@ -77,14 +77,12 @@ module nmc_core #(
         TRACES = 10;
 
     // ------------------------------------------------------------------ input queue
-    logic                 ev_valid, ev_pop, ev_almost;
+    logic                 ev_valid, ev_pop;
     logic [AB-1:0]        head_axon;
     logic signed [PB-1:0] head_payload;
-    // two events may be on their way when those who send them see that it is full
-    nmc_fifo #(.W(AB + PB), .DEPTH(FIFO), .SLACK(3)) events (
+    nmc_fifo #(.W(AB + PB), .DEPTH(FIFO), .SLACK(1)) events (
         .clk, .rst, .push(ev_push), .in({ev_axon, ev_payload}), .pop(ev_pop), .out({head_axon, head_payload}),
-        .valid(ev_valid), .almost(ev_almost));
-    always_ff @(posedge clk) ev_full <= ev_almost;
+        .valid(ev_valid), .almost(ev_full));
 
     // ------------------------------------------------------------------ descriptor of the next event
     logic [1:0]      fetch;

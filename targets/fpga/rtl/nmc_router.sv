@@ -55,60 +55,51 @@ module nmc_router #(
     localparam logic [3:0] POINTERS = 7, TARGET_TABLE = 8, WHEEL = 9;
 
     // ------------------------------------------------------------------ pick: the first core that has something;
-    // all words of a probe come without a break. Each core has two places here, so that the answer to it does not
-    // hang on what the others have or on what is done with a spike.
-    localparam int GIVEN = 2 + 1 + 14 + 1 + 32;
+    // all words of a probe come without a break. A second place (spare) keeps what cannot go on, so that the
+    // answer to the cores does not hang on what is done with a spike.
     localparam int ITEM = 6 + 2 + 14 + 1 + 32;
-    logic             r_valid, r_take, r_negative;
-    logic [1:0]       r_kind;
-    logic [13:0]      r_index;
-    logic [31:0]      r_data;
-    logic [5:0]       r_core;
-    logic [CORES-1:0] k_valid, k_take, k_more;
-    logic [ITEM-1:0]  item [CORES];
-    for (genvar k = 0; k < CORES; k++) begin : g_place
-        logic [1:0]  kind;
-        logic [13:0] number;
-        logic        negative;
-        logic [31:0] data;
-        nmc_skid #(.W(GIVEN)) place (
-            .clk, .rst, .in_valid(in_valid[k]), .in_ready(in_ready[k]),
-            .in({in_kind[k*2+:2], in_more[k], in_index[k*14+:14], in_negative[k], in_data[k*32+:32]}),
-            .out_valid(k_valid[k]), .out_ready(k_take[k]), .out({kind, k_more[k], number, negative, data}));
-        assign item[k] = {6'(k), kind, number, negative, data};
-    end
-    if (CORES == 1) begin : g_one
-        assign r_valid = k_valid[0];
-        assign k_take  = r_take;
-        assign {r_core, r_kind, r_index, r_negative, r_data} = item[0];
-    end else begin : g_pick
-        logic       any, accept, locked, room;
-        logic [5:0] pick, hold;
-        always_comb begin
-            pick = hold;
-            any  = k_valid[IB'(hold)];
-            if (!locked) begin
-                any = 0;
-                for (int k = CORES - 1; k >= 0; k--)
-                    if (k_valid[k]) begin
-                        pick = 6'(k);
-                        any  = 1;
-                    end
-            end
+    logic            r_valid, r_take, r_negative, locked, spare_valid;
+    logic [1:0]      r_kind;
+    logic [13:0]     r_index;
+    logic [31:0]     r_data;
+    logic [5:0]      r_core, pick, hold;
+    logic            any, accept;
+    logic [ITEM-1:0] picked, spare;
+    always_comb begin
+        pick = hold;
+        any  = in_valid[IB'(hold)];
+        if (!locked) begin
+            any = 0;
+            for (int k = CORES - 1; k >= 0; k--)
+                if (in_valid[k]) begin
+                    pick = 6'(k);
+                    any  = 1;
+                end
         end
-        assign accept = any && room;
-        assign k_take = accept ? CORES'(1) << pick : '0;
-        nmc_skid #(.W(ITEM)) picked (
-            .clk, .rst, .in_valid(any), .in_ready(room), .in(item[IB'(pick)]), .out_valid(r_valid), .out_ready(r_take),
-            .out({r_core, r_kind, r_index, r_negative, r_data}));
-        always_ff @(posedge clk)
-            if (rst) begin
-                locked <= 0;
-                hold   <= '0;
-            end else if (accept) begin
-                locked <= k_more[IB'(pick)];
+    end
+    assign accept   = any && !spare_valid;
+    assign in_ready = accept ? CORES'(1) << pick : '0;
+    assign picked   = {pick, in_kind[IB'(pick)*2+:2], in_index[IB'(pick)*14+:14], in_negative[IB'(pick)],
+                       in_data[IB'(pick)*32+:32]};
+    always_ff @(posedge clk)
+        if (rst) begin
+            r_valid     <= 0;
+            spare_valid <= 0;
+            locked      <= 0;
+            hold        <= '0;
+        end else begin
+            if (!r_valid || r_take) begin
+                r_valid     <= spare_valid || accept;
+                spare_valid <= 0;
+            end else if (accept) spare_valid <= 1;
+            if (accept) begin
+                locked <= in_more[IB'(pick)];
                 hold   <= pick;
             end
+        end
+    always_ff @(posedge clk) begin
+        if (!r_valid || r_take) {r_core, r_kind, r_index, r_negative, r_data} <= spare_valid ? spare : picked;
+        if (accept) spare <= picked;
     end
 
     // ------------------------------------------------------------------ pointer (two clocks), then a target a clock
@@ -247,8 +238,8 @@ module nmc_router #(
     end
     // a clock late, as that of the cores: what leaves one of them is in the other before it ends
     always_ff @(posedge clk)
-        busy <= !rst && (in_valid != 0 || k_valid != 0 || r_valid || look1 || look2 || w_valid || e1 || e2 || deliver
-                         || d_run || d1 || d2);
+        busy <= !rst && (r_valid || spare_valid || look1 || look2 || w_valid || e1 || e2 || deliver || d_run || d1 || d2
+                         || in_valid != 0);
 
     // ------------------------------------------------------------------ readback (all rows have one word)
     always_ff @(posedge clk)

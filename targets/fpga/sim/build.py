@@ -23,7 +23,7 @@ RTL = Path(__file__).resolve().parent.parent / "rtl"
 SHIM = Path(__file__).resolve().parent / "shim.cpp"
 #: In an order in which every module comes before its users.
 SOURCES = (
-    "nmc_ram.sv", "nmc_table.sv", "nmc_fifo.sv", "nmc_skid.sv", "nmc_leak.sv", "nmc_lane.sv", "nmc_stdp.sv",
+    "nmc_ram.sv", "nmc_table.sv", "nmc_fifo.sv", "nmc_leak.sv", "nmc_lane.sv", "nmc_stdp.sv",
     "nmc_core.sv", "nmc_router.sv", "nmc_chip.sv", "nmc_crc32.sv", "nmc_uart_rx.sv", "nmc_uart_tx.sv", "nmc_uart.sv",
     "nmc_axis.sv",
 )  # fmt: skip
