@@ -247,25 +247,18 @@ print(allocate(buffers, limit=0.5, nodes=100_000))
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("effort", "parts"), [("fast", (7, 13, 22)), ("normal", (7, 13, 22)), ("best", (7, 10))]
+    ("effort", "parts"), [("fast", (7, 13, 22)), ("normal", (7, 13, 22)), ("best", (7,))]
 )
 def test_the_same_bytes_at_every_effort_on_one_core_and_where_clocks_leap(
     effort: str, parts: tuple[int, ...]
 ) -> None:
-    """Busy processes beside the second run make it slower than the first on any machine."""
+    """To the second run all clocks say that it takes many times as long as the first."""
     outputs = []
     for hash_seed, slow in (("1", False), ("77", True)):
         prefix = ["taskset", "-c", "0"] if slow and shutil.which("taskset") else []
         command = [*prefix, sys.executable, "-c", _BEST.format(slow=slow, effort=effort, parts=parts)]
         env = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)}
-        loop = [*prefix, sys.executable, "-c", "while True: pass"]
-        busy = [subprocess.Popen(loop) for _ in range(3 if slow else 0)]
-        try:
-            outputs.append(subprocess.run(command, cwd=ROOT, env=env, check=True, capture_output=True).stdout)
-        finally:
-            for process in busy:
-                process.kill()
-                process.wait()
+        outputs.append(subprocess.run(command, cwd=ROOT, env=env, check=True, capture_output=True).stdout)
     assert outputs[0] == outputs[1] and len(outputs[0].splitlines()) == len(parts) + 3
 
 
