@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import suppress
 from functools import cache
+from importlib.machinery import PathFinder
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,8 +29,30 @@ def plugins(group: str, name: str | None = None) -> tuple[EntryPoint, ...]:
     tuple of EntryPoint
         In the order of ``sys.path``.
     """
-    found = _installed(tuple(sys.path)).select(group=group)
+    path = tuple(sys.path)
+    if not any(f"[{group}]".encode() in text for text in _tables(path)) and not _hidden(path):
+        return ()
+    found = _installed(path).select(group=group)
     return tuple(found if name is None else found.select(name=name))
+
+
+@cache
+def _tables(path: tuple[str, ...]) -> tuple[bytes, ...]:
+    """The texts of all tables of entry points in the folders of a path: read ten times as fast as they are parsed."""
+    found = []
+    for folder in (Path(entry or ".") for entry in path if os.path.isdir(entry or ".")):
+        with suppress(OSError):  # what cannot be read provides nothing
+            for entry in os.listdir(folder):
+                table = folder / entry / "entry_points.txt"
+                if entry.endswith((".dist-info", ".egg-info")) and table.is_file():
+                    found.append(table.read_bytes())
+    return tuple(found)
+
+
+def _hidden(path: tuple[str, ...]) -> bool:
+    """Whether distributions may be where no folder shows them: in archives, or known to other finders."""
+    finders = (finder for finder in sys.meta_path if hasattr(finder, "find_distributions"))
+    return any(map(os.path.isfile, path)) or any(finder is not PathFinder for finder in finders)
 
 
 @cache

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import nmc
 from nmc.ir.diagnostics import fail
@@ -15,10 +15,12 @@ from nmc.ir.ops import snn
 from nmc.ir.target import resolve
 from nmc.passes.base import Pass
 from nmc.passes.manager import ManagerOptions, PipelineResult, run_pipeline
-from nmc.program import Program, backend_of
 from nmc.recipe import parse
 from nmc.recipe import pipeline_for as pipeline_for
 from nmc.searching import searched
+
+if TYPE_CHECKING:
+    from nmc.program import Program
 
 Stage = Callable[[str], None]
 
@@ -266,6 +268,8 @@ def compile_traced(
     tell("emit")
     final = cut.ended(result.module) if cut else _lasting(result.module, options.steps)
     final = final.with_attrs(seed=options.seed, source_sha256=_source_hash(source))
+    from nmc.program import Program, backend_of
+
     backend = backend_of(resolve(options.target).name)
     files = backend.emit(final)
     synthesis, made = backend.synthesize(final, options, tell) if options.synthesize else ({}, {})

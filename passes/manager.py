@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from nmc.ir.diagnostics import Diagnostic, NmcError, fail
 from nmc.ir.module import Module
 from nmc.ir.op import Array
 from nmc.ir.verify import describe, verify_or_raise
 from nmc.passes.base import InternalError, Pass
-from nmc.passes.check import Check, Checker
 from nmc.passes.explain import ExplainLog, Explanation, recording
 from nmc.passes.pipeline import print_pipeline
+
+if TYPE_CHECKING:
+    from nmc.passes.check import Check, Checker
 
 Sink = Callable[[str], None]
 
@@ -182,7 +183,7 @@ class _Run:
 
     def __init__(self, module: Module, passes: Sequence[Pass], options: ManagerOptions) -> None:
         self._module, self._passes, self._options = module, passes, options
-        self._checker = None if options.check_each is None else Checker(options.check_each)
+        self._checker = None if options.check_each is None else _checker(options.check_each)
         self._log = ExplainLog(options.explain)
         self._began = time.perf_counter()
         self._optional = 0
@@ -298,6 +299,8 @@ class _Run:
 
 def write_reproducer(module: Module, passes: Iterable[Pass], path: Path) -> None:
     """Write a module whose first line is the command that runs `passes` on it."""
+    import shlex
+
     from nmc.ir.npz import write_npz
     from nmc.ir.text.sidefile import blobs
 
@@ -306,6 +309,12 @@ def write_reproducer(module: Module, passes: Iterable[Pass], path: Path) -> None
     arrays = blobs(module)
     if arrays:
         write_npz(path.with_suffix(".npz"), arrays)
+
+
+def _checker(data: Mapping[str, Array] | str | Path) -> Checker:
+    from nmc.passes.check import Checker
+
+    return Checker(data)
 
 
 def _check_gives(item: Pass, before: Module, after: Module) -> None:

@@ -84,7 +84,7 @@ def _try(path: str, guessed: bool, options: CompileOptions) -> _Checked:
             module = checked.modules[-1]
             if "mapped" in item.takes and "ann" not in item.takes:
                 break
-            ready = _with_samples(item, module) if guessed and "ann" in item.takes else item
+            ready = _with_samples(item, module) if guessed and module.level == "ann" else item
             checked.modules.append(run_pipeline(module, [ready]).module)
     except DoesNotFit as error:
         checked.fits = False
