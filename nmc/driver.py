@@ -249,6 +249,8 @@ def compile_traced(
 
     `loaded` is the network in `source`, where the caller has read it already.
     """
+    from nmc.program import Program, backend_of
+
     options, manager = options or CompileOptions(), manager or ManagerOptions()
     tell = progress or (lambda stage: None)
     tell("read")
@@ -268,8 +270,6 @@ def compile_traced(
     tell("emit")
     final = cut.ended(result.module) if cut else _lasting(result.module, options.steps)
     final = final.with_attrs(seed=options.seed, source_sha256=_source_hash(source))
-    from nmc.program import Program, backend_of
-
     backend = backend_of(resolve(options.target).name)
     files = backend.emit(final)
     synthesis, made = backend.synthesize(final, options, tell) if options.synthesize else ({}, {})
