@@ -74,7 +74,7 @@ def test_100_random_networks(kind: str, tmp_path: Path) -> None:
         probes = [f"{op.out}.spikes" for op in found.legal.of_type(dialect.Neuron) if op.fires]
         seen = backend.Runner(found.files).run(data, steps, probes=probes)[0].probes.values()
         spikes += sum(int(np.count_nonzero(item)) for item in seen)
-    assert wrong == [] and len(shapes) == 1
+    assert wrong == [] and len(shapes) <= 2  # each is built: one core, and two for the largest networks
     assert spikes > 10_000
 
 
