@@ -126,12 +126,8 @@ def device(parser: argparse.ArgumentParser, *, synthesis: bool) -> None:
     file(group, "--pins", "pins of your board: .lpf (ECP5) or .pcf (iCE40); else the tools choose them")
 
 
-def passes(parser: argparse._ActionsContainer, text: str) -> None:
-    """A pipeline of one's own."""
-    parser.add_argument("--passes", metavar="TEXT", default="", help=text)
-    parser.add_argument(
-        "-d", "--without", metavar="PASS", action="append", default=[], help="leave a pass out (repeatable)"
-    )
+def load_pass(parser: argparse._ActionsContainer) -> None:
+    """Passes of one's own."""
     parser.add_argument(
         "--load-pass",
         metavar="FILE",
@@ -139,6 +135,15 @@ def passes(parser: argparse._ActionsContainer, text: str) -> None:
         default=[],
         help="passes from a Python file (repeatable)",
     )
+
+
+def passes(parser: argparse._ActionsContainer, text: str) -> None:
+    """A pipeline of one's own."""
+    parser.add_argument("--passes", metavar="TEXT", default="", help=text)
+    parser.add_argument(
+        "-d", "--without", metavar="PASS", action="append", default=[], help="leave a pass out (repeatable)"
+    )
+    load_pass(parser)
     parser.add_argument("--print-pipeline", action="store_true", help="print the passes and stop")
 
 

@@ -295,13 +295,7 @@ def _where(parser: Parser) -> None:
 
 def _passes_list(parser: Parser) -> None:
     parser.add_argument("name", metavar="NAME", nargs="?", help="a pass or an @alias")
-    parser.add_argument(
-        "--load-pass",
-        metavar="FILE",
-        action="append",
-        default=[],
-        help="passes from a Python file (repeatable)",
-    )
+    options.load_pass(parser)
 
 
 def _ops(parser: Parser) -> None:

@@ -1,5 +1,7 @@
 """Of a number of steps the best is made: levels, code and schedule by what the answer then loses."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -11,10 +13,10 @@ from nmc.passes.quantize.trials import divergence, integer_logits, trained_logit
 from trained_nets import network
 
 
-def found(steps: int, kinds: list[str], **options: object) -> tuple[list[Setting], Setting, int]:
+def found(steps: int, kinds: list[str], **options: Any) -> tuple[list[Setting], Setting, int]:
     module, net = network(6, kinds)
     told: list[Setting] = []
-    budget = choose_in_steps(module, net.samples(96), steps, sink=told.append, **options)  # type: ignore[arg-type]
+    budget = choose_in_steps(module, net.samples(96), steps, sink=told.append, **options)
     assert tuple(told) == budget.table and budget.setting in told
     return told, budget.setting, int(budget.module.attr("steps"))
 
