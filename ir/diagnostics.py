@@ -8,8 +8,10 @@ fit, 3 internal); nothing below the command line prints.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Literal
+
+from nmc.ir.dataclass import dataclass
 
 Severity = Literal["error", "warning", "note"]
 

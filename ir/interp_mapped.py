@@ -7,12 +7,12 @@ is missing here too. That makes equality with the unmapped network a proof that 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nmc.ir.dataclass import dataclass
 from nmc.ir.diagnostics import fail
 from nmc.ir.interp import Progress, Recorder, Result, encode_input, in_batches
 from nmc.ir.module import Module

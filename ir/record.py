@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from functools import cache
 from typing import Any, Literal, get_args, get_type_hints
 
+from nmc.ir.dataclass import dataclass
 from nmc.ir.op import Op
 from nmc.ir.ops.neurons import Precision, Reset
 

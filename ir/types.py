@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import cache
 from math import prod
+
+from nmc.ir.dataclass import dataclass
 
 #: Element kinds that hold numbers, by their printed name: the numpy type that stores them.
 NUMBER_KINDS = {

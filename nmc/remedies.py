@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nmc.ir.dataclass import dataclass
 from nmc.ir.diagnostics import DoesNotFit, NmcError
 from nmc.ir.target import Target, resolve
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from nmc.ir.dataclass import dataclass
 from nmc.ir.op import Op
 from nmc.ir.verify import describe
 

@@ -11,9 +11,10 @@ import json
 import re
 import typing
 from collections.abc import Iterable, Iterator
-from dataclasses import MISSING, dataclass, field
+from dataclasses import MISSING, field
 from typing import Any
 
+from nmc.ir.dataclass import dataclass
 from nmc.ir.diagnostics import Diagnostic, NmcError, fail
 from nmc.ir.op import Span, coerce_attr
 from nmc.passes.base import Pass, default_of, option_fields

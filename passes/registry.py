@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from importlib.util import find_spec
 from pkgutil import iter_modules
 from typing import Any
 
+from nmc.ir.dataclass import dataclass
 from nmc.ir.diagnostics import Diagnostic, NmcError, fail
 from nmc.ir.plugins import plugins
 from nmc.passes.base import Pass

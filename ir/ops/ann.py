@@ -5,11 +5,10 @@ Shapes leave out the batch axis; `run` takes and gives arrays with it. Channels 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from nmc.ir.const import Const
+from nmc.ir.dataclass import dataclass
 from nmc.ir.op import Array, Op, Value, broadcasts, require
 from nmc.ir.ops import kernels
 from nmc.ir.types import Type

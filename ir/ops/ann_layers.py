@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
 from typing import Literal
 
 import numpy as np
 
 from nmc.ir.const import Const
+from nmc.ir.dataclass import dataclass
 from nmc.ir.op import Array, Op, Value, require
 from nmc.ir.ops import kernels
 from nmc.ir.types import Type

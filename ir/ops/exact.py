@@ -18,7 +18,7 @@ collects what arrives.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from itertools import product
 from typing import Any
@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from nmc.ir.const import Const
+from nmc.ir.dataclass import dataclass
 from nmc.ir.op import Array, Span, State, StatefulOp, Value, broadcasts, require
 from nmc.ir.ops import kernels
 from nmc.ir.types import Type

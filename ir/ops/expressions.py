@@ -7,11 +7,11 @@ names or numbers. There are no jumps and no memory, so every list ends, and a ta
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
+from nmc.ir.dataclass import dataclass
 from nmc.ir.op import Array, VerifyError, require
 
 Instruction = tuple[str | float, ...]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from math import erf as _erf
 from math import pi, sqrt
 from types import MappingProxyType
@@ -11,6 +10,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from nmc.ir.dataclass import dataclass
 
 Array = NDArray[Any]
 

@@ -6,9 +6,8 @@ back.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from nmc.ir.const import Const
+from nmc.ir.dataclass import dataclass
 from nmc.ir.op import Op, require
 
 

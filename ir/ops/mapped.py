@@ -6,10 +6,9 @@ levels) and adds ops that say what each core holds: the kernel stays stored once
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from nmc.ir.dataclass import dataclass
 from nmc.ir.op import Array, Op, Span, Value, require
 from nmc.ir.types import Type
 

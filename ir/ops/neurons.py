@@ -6,7 +6,6 @@ guessed. Names and equations follow NIR (Pedersen 2024) and the tools whose orde
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from typing import Literal
@@ -14,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from nmc.ir.const import Const
+from nmc.ir.dataclass import dataclass
 from nmc.ir.op import Array, Op, State, StatefulOp, Value, broadcasts, require
 from nmc.ir.ops import synapse_lists
 from nmc.ir.ops.snn import ProjectionOp

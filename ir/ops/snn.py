@@ -8,13 +8,14 @@ at least 1, which ``retime`` provides. State is float64 at this level.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
 from nmc.ir.const import Const
+from nmc.ir.dataclass import dataclass
 from nmc.ir.diagnostics import fail
 from nmc.ir.encode import rate_spikes
 from nmc.ir.op import Array, Op, State, StatefulOp, Value, broadcasts, require

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
 from math import prod
 
 import numpy as np
 
+from nmc.ir.dataclass import dataclass
 from nmc.ir.encode import uniform_words
 from nmc.ir.op import Array, require
 from nmc.ir.ops.snn import InputOp

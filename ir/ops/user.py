@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 
 from nmc.ir.const import Const
+from nmc.ir.dataclass import dataclass
 from nmc.ir.op import Array, State, StatefulOp, Value, broadcasts, require
 from nmc.ir.ops import expressions
 from nmc.ir.ops.expressions import Arithmetic, Code, Fixed, Float64

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from nmc.cli.errors import print_diagnostics
 from nmc.cli.files import open_module, readable
 from nmc.cli.sizes import Sizes, sizes
 from nmc.cli.tables import table
+from nmc.ir.dataclass import dataclass
 from nmc.ir.diagnostics import Diagnostic, DoesNotFit, NmcError
 
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ import json
 import math
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from nmc.ir.dataclass import dataclass
 
 
 @dataclass(frozen=True)

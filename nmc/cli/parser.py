@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import NoReturn
 
 from nmc.cli import options
+from nmc.ir.dataclass import dataclass
 
 #: Wide enough for the option tables, narrow enough for a terminal beside an editor.
 _WIDTH = 100

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import reduce
 from math import ceil
 from typing import TYPE_CHECKING, Any
+
+from nmc.ir.dataclass import dataclass
 
 if TYPE_CHECKING:
     from nmc.ir.module import Module

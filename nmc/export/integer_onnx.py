@@ -13,13 +13,14 @@ without VNNI (onnxruntime documentation, "Quantize ONNX models": "reduce_range")
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nmc.ir.dataclass import dataclass
 from nmc.ir.diagnostics import Diagnostic, NmcError, fail
 from nmc.ir.module import Module
 from nmc.ir.op import Op, Value

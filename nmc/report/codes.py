@@ -7,9 +7,10 @@ uses. A code never changes its meaning: scripts may depend on it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from textwrap import fill
 from types import MappingProxyType
+
+from nmc.ir.dataclass import dataclass
 
 
 @dataclass(frozen=True)

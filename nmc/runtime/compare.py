@@ -9,12 +9,13 @@ that retiming or an output delay added) is compared that many steps later.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nmc.ir.dataclass import dataclass
 from nmc.ir.diagnostics import fail
 from nmc.ir.interp import Result, run_ann, run_snn
 from nmc.ir.module import Module

@@ -8,12 +8,12 @@ may still send (`nmc.ir.rest` says the same of the interpreter, and gives the sa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nmc.ir.dataclass import dataclass
 from nmc.ir.diagnostics import Diagnostic, NmcError, fail
 from nmc.ir.module import Module
 from nmc.ir.op import StatefulOp

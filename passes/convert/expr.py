@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from nmc.ir.dataclass import dataclass
 from nmc.ir.loc import Loc
 from nmc.ir.op import Array, Op, Value
 from nmc.ir.ops import ann

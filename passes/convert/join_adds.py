@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
+from nmc.ir.dataclass import dataclass
 from nmc.ir.module import Module
 from nmc.ir.ops import ann
 from nmc.passes.base import Pass

@@ -8,13 +8,14 @@ input channels, whatever stands before a dense layer into its matrix.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nmc.ir.dataclass import dataclass
 from nmc.ir.op import Op, Value
 from nmc.ir.ops import ann
 from nmc.ir.ops.ann_layers import Take

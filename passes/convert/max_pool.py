@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
 
+from nmc.ir.dataclass import dataclass
 from nmc.ir.module import Module
 from nmc.ir.op import Op, Value
 from nmc.ir.ops import ann

@@ -7,11 +7,11 @@ uses only additions, multiplications and divisions, which IEEE 754 fixes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nmc.ir.dataclass import dataclass
 from nmc.passes.map import curves, kernel, spectral
 from nmc.passes.map.quadratic import IntArray, Quadratic
 from nmc.passes.map.sparse import Graph, Sites, SmallArray, cost_of

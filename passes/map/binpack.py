@@ -8,11 +8,13 @@ several orders, exact windows and CP-SAT (`binpack_search`, `binpack_exact.cp_sa
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from nmc.ir.dataclass import dataclass
 
 IntArray = NDArray[np.int64]
 Effort = Literal["fast", "normal", "best"]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nmc.ir.dataclass import dataclass
 from nmc.passes.map.binpack import Group, IntArray
 from nmc.passes.map.solver import solver as cp_solver
 

@@ -7,11 +7,11 @@ order of the parts and sites.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nmc.ir.dataclass import dataclass
 from nmc.passes.map.quadratic import Grid, IntArray, Quadratic, SiteClasses
 from nmc.passes.map.solver import solver as cp_solver
 

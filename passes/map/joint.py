@@ -9,13 +9,13 @@ what a model then finds has to be counted again, and what it refutes stays refut
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nmc.ir.dataclass import dataclass
 from nmc.passes.map.solver import solver as cp_solver
 
 if TYPE_CHECKING:

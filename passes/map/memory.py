@@ -9,10 +9,10 @@ lowest free offset, orders improved step by step), then CP-SAT's ``no_overlap_2d
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from nmc.ir.dataclass import dataclass
 from nmc.passes.map import packing
 from nmc.passes.map.canonical import first_fit, ranks, shaken
 from nmc.passes.map.solver import solver as cp_solver

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
+from nmc.ir.dataclass import dataclass
 from nmc.ir.module import Module
 from nmc.ir.op import Op
 from nmc.ir.target import Box, Demand, Target

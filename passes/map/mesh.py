@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import ArrayLike
 
+from nmc.ir.dataclass import dataclass
 from nmc.passes.map.sparse import IntArray, Sites
 
 _MAX_CELLS = 1 << 25

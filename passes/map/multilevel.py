@@ -6,11 +6,10 @@ parts are each other's heaviest free partner. Each level halves the parts and th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
+from nmc.ir.dataclass import dataclass
 from nmc.passes.map import anneal
 from nmc.passes.map.anneal import Task
 from nmc.passes.map.sparse import Graph, IntArray, Sites, SmallArray

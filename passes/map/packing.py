@@ -14,11 +14,11 @@ import ctypes
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from nmc.ir.dataclass import dataclass
 from nmc.passes.map import kernel
 from nmc.passes.map.kernel import Engine
 from nmc.passes.map.sparse import IntArray

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import ceil
 from typing import Any
 
+from nmc.ir.dataclass import dataclass
 from nmc.ir.diagnostics import Diagnostic, DoesNotFit, fail
 from nmc.ir.module import Module
 from nmc.ir.op import Op, Span

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from nmc.ir.dataclass import dataclass
 from nmc.ir.loc import fuse
 from nmc.ir.module import Module
 from nmc.ir.op import Op, Span

@@ -7,12 +7,12 @@ problems or on windows of large ones.  The same answer on every machine, whateve
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from nmc.ir.dataclass import dataclass
 from nmc.passes.map import anneal, bounds, decompose, eigen, exact, multilevel, windows
 from nmc.passes.map.mesh import Mesh, mesh_of, metric_mesh
 from nmc.passes.map.quadratic import (

@@ -7,10 +7,11 @@ the outside of a search window are folded into its linear term, so there is only
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from nmc.ir.dataclass import dataclass
 
 IntArray = NDArray[np.int64]
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
 from typing import Literal
 
 import numpy as np
 
+from nmc.ir.dataclass import dataclass
 from nmc.ir.diagnostics import fail
 from nmc.passes.map.memory import Buffer
 from nmc.passes.map.quadratic import IntArray, mesh_distance

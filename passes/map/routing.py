@@ -8,11 +8,12 @@ deadlock). With cast ``core`` it is sent once for each goal core, with ``tile`` 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from nmc.ir.dataclass import dataclass
 
 IntArray = NDArray[np.int64]
 Cast = Literal["core", "tile", "tree"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from nmc.ir.dataclass import dataclass
 
 IntArray = NDArray[np.int64]
 SmallArray = NDArray[np.int32]

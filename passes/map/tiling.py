@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import product
 from math import prod
 
+from nmc.ir.dataclass import dataclass
 from nmc.ir.op import Span
 from nmc.ir.target import Box, Demand
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from nmc.ir.dataclass import dataclass
 from nmc.ir.module import Module
 from nmc.passes.base import Pass
 from nmc.passes.graph import dead_code

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from nmc.ir.dataclass import dataclass
 from nmc.ir.loc import fuse
 from nmc.ir.module import Module
 from nmc.ir.op import Op

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nmc.ir.const import Const
+from nmc.ir.dataclass import dataclass
 from nmc.ir.loc import fuse
 from nmc.ir.module import Module
 from nmc.ir.op import Op, StatefulOp

@@ -8,12 +8,13 @@ an answer at every step, also what has not settled yet. Labels are not looked at
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nmc.ir.dataclass import dataclass
 from nmc.ir.diagnostics import NmcError, fail
 from nmc.ir.interp import run_snn
 from nmc.ir.module import Module

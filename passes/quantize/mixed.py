@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
 
+from nmc.ir.dataclass import dataclass
 from nmc.ir.diagnostics import fail
 from nmc.ir.module import Module
 from nmc.passes.quantize.trials import divergence, integer_logits, trained_logits

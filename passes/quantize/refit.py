@@ -10,13 +10,14 @@ in SNN_Calibration, facts/conversion.md 1.10, but solved, not trained.)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nmc.ir.dataclass import dataclass
 from nmc.ir.ops import kernels
 from nmc.passes.convert.linear import ConvMap, DenseMap, LinearMap
 

@@ -9,13 +9,14 @@ made an integer first, so that only the weights and the bias carry a rounding er
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nmc.ir.dataclass import dataclass
 from nmc.passes.convert.linear import ConvMap, DenseMap, LinearMap
 
 Array = NDArray[Any]

@@ -9,8 +9,7 @@ those of its files lattice/brams_16kd.txt, lattice/lutrams_trellis.txt, ice40/br
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from nmc.ir.dataclass import dataclass
 from nmc.targets.fpga.shape import Memory, Shape, bits_for
 
 #: Read in the same clock: never in block RAMs.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
+from nmc.ir.dataclass import dataclass
 from nmc.ir.diagnostics import fail
 from nmc.targets.fpga import area, bram
 from nmc.targets.fpga.shape import Shape

@@ -6,13 +6,14 @@ from spike to current: 1 and up between populations (the time wheel adds `delay`
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 
 from nmc.ir.const import Const
+from nmc.ir.dataclass import dataclass
 from nmc.ir.op import Array, Span, State, StatefulOp, Value, broadcasts, require
 from nmc.ir.ops import neurons, snn, sources
 from nmc.ir.types import Type

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from nmc.ir.dataclass import dataclass
 from nmc.ir.diagnostics import fail
 from nmc.ir.module import Module
 from nmc.ir.target import Target, resolve

@@ -9,13 +9,13 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nmc.ir.const import Const
+from nmc.ir.dataclass import dataclass
 from nmc.ir.diagnostics import NmcError, fail
 from nmc.ir.module import Module
 from nmc.ir.npz import npz_bytes, read_npz

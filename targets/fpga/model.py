@@ -8,12 +8,12 @@ spikes of a tick by core and neuron. The clock is not modelled: register CYCLES 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nmc.ir.dataclass import dataclass
 from nmc.ir.diagnostics import fail
 from nmc.targets.fpga import learning, ops
 from nmc.targets.fpga.packing import pack, unpack

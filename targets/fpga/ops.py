@@ -22,12 +22,13 @@ What a probe shows is `after`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nmc.ir.dataclass import dataclass
 from nmc.targets.fpga.shape import Leak, Shape
 
 Array = NDArray[Any]

@@ -6,13 +6,13 @@ side by side are walked without naming their groups, and equal ones are stored o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nmc.ir.dataclass import dataclass
 from nmc.ir.op import Op
 from nmc.ir.ops import snn
 from nmc.targets.fpga import connect

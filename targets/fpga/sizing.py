@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from nmc.ir.dataclass import dataclass
 from nmc.ir.diagnostics import Diagnostic, DoesNotFit
 from nmc.ir.module import Module
 from nmc.ir.ops.mapped import HOST, Neurons

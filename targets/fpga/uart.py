@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
+from nmc.ir.dataclass import dataclass
 from nmc.targets.fpga.shape import Shape
 from nmc.targets.fpga.words import Words, header, read
 

@@ -7,7 +7,7 @@ once for each 256 compartments that the base cannot reach.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nmc.ir.dataclass import dataclass
 from nmc.ir.op import Op, Span, VerifyError
 from nmc.ir.ops.mapped import slot_order
 from nmc.targets.loihi import ops as loihi

@@ -7,12 +7,12 @@ that are zero, which it counts as synapses.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nmc.ir.dataclass import dataclass
 from nmc.ir.op import Op, Span
 from nmc.targets.loihi import ops as loihi
 from nmc.targets.loihi.axons import (

@@ -12,13 +12,13 @@ b / (1 - a), and a state of the filter that starts at minus that and fades (`tra
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nmc.ir.const import Const
+from nmc.ir.dataclass import dataclass
 from nmc.ir.op import Op
 from nmc.ir.ops import snn
 from nmc.ir.ops.neurons import Neuron

@@ -10,12 +10,13 @@ nor saturates: the counts are those of the integer network, and so are the read-
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nmc.ir.dataclass import dataclass
 from nmc.ir.op import Op, Value
 from nmc.ir.ops import exact, snn, synapse_lists
 from nmc.ir.ops.neurons import Sparse

@@ -7,7 +7,7 @@ Equations are those of the facts sheet, section 2 (nengo-loihi ``emulator/interf
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmc.ir.const import Const
+from nmc.ir.dataclass import dataclass
 from nmc.ir.op import Array, Span, State, StatefulOp, Value, broadcasts, require
 from nmc.ir.types import Type
 

@@ -8,7 +8,6 @@ and is at least 1 for spikes that a core sends, 0 or more for spikes that the ho
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from typing import Literal
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmc.ir.const import Const
+from nmc.ir.dataclass import dataclass
 from nmc.ir.encode import rate_spikes
 from nmc.ir.op import Array, Op, Value, require
 from nmc.ir.ops import kernels, synapse_lists

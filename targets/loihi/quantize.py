@@ -9,13 +9,13 @@ the weights least is taken.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nmc.ir.dataclass import dataclass
 from nmc.ir.ops import snn, synapse_lists
 from nmc.ir.ops.neurons import Sparse
 from nmc.targets.loihi.ops import BIAS_LIMIT

@@ -8,12 +8,13 @@ the membrane's room is told instead. What saturates above the threshold spikes a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nmc.ir.dataclass import dataclass
 from nmc.ir.ops import snn
 from nmc.targets.loihi.laws import Law, Refusal
 from nmc.targets.loihi.quantize import (

@@ -6,12 +6,12 @@ inputs). Decays are undone step by step backwards, exactly, because each integer
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nmc.ir.dataclass import dataclass
 from nmc.targets.loihi.laws import Law
 from nmc.targets.loihi.lif import before_decay, decay
 

@@ -10,11 +10,11 @@ compartment is `cx_base + cidx_offset + index * (cidx_mult + 1)`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from nmc.ir.dataclass import dataclass
 from nmc.ir.diagnostics import Diagnostic, NmcError, fail
 from nmc.targets.loihi.layout import (
     DELAY_BITS,

@@ -7,12 +7,13 @@ within a few ticks.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nmc.ir.dataclass import dataclass
 from nmc.ir.interp import run_snn
 from nmc.ir.module import Module
 from nmc.ir.op import Op

@@ -6,11 +6,12 @@ Then again, with a budget of cycles: where PEs are late in their fullest tick an
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from numpy.typing import NDArray
 
+from nmc.ir.dataclass import dataclass
 from nmc.ir.diagnostics import Diagnostic, DoesNotFit, NmcError
 from nmc.ir.module import Module
 from nmc.ir.op import Span

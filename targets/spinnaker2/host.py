@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
+from nmc.ir.dataclass import dataclass
 from nmc.ir.op import require
 from nmc.ir.ops import snn, sources
 

@@ -11,11 +11,12 @@ sPyNNaker's bit rules (facts 1.3: round-half-up products, decays rounded down, u
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from nmc.ir.dataclass import dataclass
 
 Array = NDArray[Any]
 State = dict[str, Array]

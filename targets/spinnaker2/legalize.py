@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nmc.ir.const import Const
+from nmc.ir.dataclass import dataclass
 from nmc.ir.diagnostics import Diagnostic, NmcError
 from nmc.ir.module import Module
 from nmc.ir.op import Op, Value

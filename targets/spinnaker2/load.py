@@ -7,13 +7,13 @@ or write outside its regions or divide by zero, and the engines need not look ag
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nmc.ir.dataclass import dataclass
 from nmc.ir.diagnostics import fail
 from nmc.targets.spinnaker2 import layout
 from nmc.targets.spinnaker2.laws import PARAMS, Law, param_dtype, state_dtype

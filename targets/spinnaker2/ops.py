@@ -7,13 +7,14 @@ spike to current and is 1..8 (a 3-bit field plus one, facts/spinnaker2.md 1.2), 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 
 from nmc.ir.const import Const
+from nmc.ir.dataclass import dataclass
 from nmc.ir.op import Array, Span, State, StatefulOp, Value, broadcasts, op_fields, require
 from nmc.ir.types import Type
 from nmc.targets.spinnaker2 import laws

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nmc.ir.dataclass import dataclass
 from nmc.ir.module import Module
 from nmc.ir.ops.mapped import slot_order
 from nmc.targets.spinnaker2 import laws

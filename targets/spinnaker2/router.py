@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from nmc.ir.dataclass import dataclass
 from nmc.ir.diagnostics import Diagnostic, DoesNotFit
 from nmc.targets.spinnaker2.engines.chip import matches
 from nmc.targets.spinnaker2.keys import KeyRange

@@ -6,13 +6,13 @@ Sources are numbered as the keys count, targets as the neurons of the PE do.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nmc.ir.dataclass import dataclass
 from nmc.ir.diagnostics import fail
 from nmc.ir.op import Span
 from nmc.targets.spinnaker2.layout import MAX_DELAY, MAX_TARGETS, MAX_WEIGHT, Box, Format

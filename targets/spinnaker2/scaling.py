@@ -9,11 +9,11 @@ the finest projection needs, so small that gains are exact to many digits, as lo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nmc.ir.dataclass import dataclass
 from nmc.targets.spinnaker2.layout import MAX_WEIGHT, Format
 
 #: How much finer the common scale is than the finest projection needs: gains are exact to one part in so many.

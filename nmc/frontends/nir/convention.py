@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from nmc.frontends.nir.primitives import Array, Node
+from nmc.ir.dataclass import dataclass
 from nmc.ir.diagnostics import fail
 
 CONVENTIONS = ("nir", "snntorch", "spikingjelly", "sinabs", "rockpool", "spyx")

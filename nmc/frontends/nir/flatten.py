@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from nmc.frontends.nir.hdf5 import Raw
 from nmc.frontends.nir.primitives import Graph, Node, Unfit, check
+from nmc.ir.dataclass import dataclass
 from nmc.ir.diagnostics import Diagnostic
 
 Edge = tuple[str, str]

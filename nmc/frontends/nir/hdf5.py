@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nmc.frontends.nir.primitives import Field
+from nmc.ir.dataclass import dataclass
 from nmc.ir.diagnostics import NmcError, fail
 
 MAX_FILE = 1 << 31

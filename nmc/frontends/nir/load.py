@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -21,6 +21,7 @@ from nmc.frontends.nir.semantics import PRESETS, REFUSED, preset
 from nmc.frontends.nir.shapes import Shapes
 from nmc.frontends.onnx.names import Names, sanitise
 from nmc.ir.const import Const
+from nmc.ir.dataclass import dataclass
 from nmc.ir.diagnostics import Diagnostic, NmcError, fail
 from nmc.ir.loc import Loc
 from nmc.ir.module import Module

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from nmc.frontends.nir.primitives import NEURONS, Array, Graph, Unfit
 from nmc.frontends.nir.shapes import Shapes
 from nmc.frontends.nir.stages import Stage
+from nmc.ir.dataclass import dataclass
 
 MAX_PATHS = 4096
 

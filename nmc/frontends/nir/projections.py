@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -13,6 +13,7 @@ from nmc.frontends.nir.primitives import Array, Ints, Unfit
 from nmc.frontends.nir.stages import Stage, compose
 from nmc.frontends.onnx.names import Names
 from nmc.ir.const import Const
+from nmc.ir.dataclass import dataclass
 from nmc.ir.loc import Loc, fuse
 from nmc.ir.op import Value
 from nmc.ir.ops import snn

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
 
 import numpy as np
 
 from nmc.frontends.nir.primitives import Array, Ints, Node, Unfit
+from nmc.ir.dataclass import dataclass
 from nmc.ir.op import VerifyError
 from nmc.ir.ops import kernels
 

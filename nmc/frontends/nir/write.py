@@ -7,7 +7,7 @@ there is none, on one from an input of zeros. See `metadata` for what nmc reads 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from nmc.frontends.nir.paths import Path as Way
 from nmc.frontends.nir.paths import walk
 from nmc.frontends.nir.primitives import Array, Field, Graph, Ints, Node
 from nmc.frontends.nir.write_neurons import Cell, Refused, cell_of, common_record, nir_bias
+from nmc.ir.dataclass import dataclass
 from nmc.ir.diagnostics import Diagnostic, NmcError, fail
 from nmc.ir.module import Module
 from nmc.ir.op import Op, StatefulOp

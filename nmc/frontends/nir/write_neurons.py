@@ -6,7 +6,6 @@ node's metadata, so that nmc reads back the same arithmetic bit for bit.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from nmc.frontends.nir.convention import Convention
 from nmc.frontends.nir.metadata import ENTRIES, KEY, dumps, node_record
 from nmc.frontends.nir.neurons import Coefficients, _bias_factor, _cross, _lost, coefficients
 from nmc.frontends.nir.primitives import Array, Field, Ints, Node
+from nmc.ir.dataclass import dataclass
 from nmc.ir.op import StatefulOp
 from nmc.ir.ops import snn
 from nmc.ir.ops.neurons import GRID, Neuron

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from math import prod
 from typing import Any
 
@@ -14,6 +14,7 @@ from nmc.frontends.onnx.graph import Graph
 from nmc.frontends.onnx.names import Consts, Names
 from nmc.frontends.onnx.node import Ints, Node, Unsupported
 from nmc.ir.const import Const
+from nmc.ir.dataclass import dataclass
 from nmc.ir.loc import Loc, fuse
 from nmc.ir.op import Op, Value, VerifyError
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from nmc.frontends.onnx.node import Node, Unsupported, read_node, utf8
 from nmc.frontends.onnx.reasons import why_unsupported
 from nmc.frontends.onnx.table import Handler, handlers
 from nmc.frontends.onnx.tensors import FLOAT_CODES, TensorReader
+from nmc.ir.dataclass import dataclass
 from nmc.ir.diagnostics import Diagnostic, NmcError, fail
 from nmc.ir.loc import Loc
 from nmc.ir.module import Module

@@ -7,7 +7,7 @@ with ConstantOfShape cost nothing. `Folder` bounds the memory that all folding t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import prod
 from types import MappingProxyType
 from typing import Any
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from nmc.frontends.onnx.grid import dequantize, quantize
 from nmc.frontends.onnx.node import Node, Unsupported, normal_axes, normal_axis
 from nmc.frontends.onnx.tensors import BFLOAT16, DTYPES, MAX_ELEMENTS, MAX_RANK
+from nmc.ir.dataclass import dataclass
 
 Array = NDArray[Any]
 Args = Sequence[Array | None]

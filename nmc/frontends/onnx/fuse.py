@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import inf, sqrt
 from typing import Any
 
@@ -18,6 +18,7 @@ from nmc.frontends.onnx.call import Net
 from nmc.frontends.onnx.fold import Array
 from nmc.frontends.onnx.private import Product, Rounding
 from nmc.ir.const import Const
+from nmc.ir.dataclass import dataclass
 from nmc.ir.loc import fuse as fused
 from nmc.ir.op import Op, Value
 from nmc.ir.ops import ann, ann_pointwise

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
 
 from nmc.frontends.onnx.call import MAX_VALUE
 from nmc.frontends.onnx.node import Ints, Node, Unsupported
+from nmc.ir.dataclass import dataclass
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from heapq import heappop, heappush
 
 from nmc.frontends.onnx.node import Node
+from nmc.ir.dataclass import dataclass
 from nmc.ir.diagnostics import Diagnostic
 
 

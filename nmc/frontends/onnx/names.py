@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
 
 from nmc.frontends.onnx.fold import Array, as_float32
 from nmc.ir.const import Const
+from nmc.ir.dataclass import dataclass
 
 _OUTSIDE = re.compile(r"[^A-Za-z0-9_./$-]")
 _LONGEST = 200

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
+from nmc.ir.dataclass import dataclass
 from nmc.ir.op import Op, Value, require
 from nmc.ir.types import Type
 

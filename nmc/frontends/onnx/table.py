@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cache
 
 from nmc.frontends.onnx.call import Call, Result
 from nmc.frontends.onnx.fold import FOLDABLE
+from nmc.ir.dataclass import dataclass
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmc.frontends.onnx.node import Unsupported, utf8
+from nmc.ir.dataclass import dataclass
 
 if TYPE_CHECKING:
     from onnx import TensorProto

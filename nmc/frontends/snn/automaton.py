@@ -10,13 +10,13 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nmc.frontends.snn.syntax import Pos
+from nmc.ir.dataclass import dataclass
 
 if TYPE_CHECKING:
     from lark import Lark

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from nmc.frontends.snn.evaluate import Evaluator
 from nmc.frontends.snn.problems import Fault, did_you_mean
 from nmc.frontends.snn.syntax import Pos
 from nmc.frontends.snn.values import PLAIN, Dim, Quantity, Random, Scope, dim_name, kind_name
+from nmc.ir.dataclass import dataclass
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from nmc.frontends.snn import syntax as ast
@@ -10,6 +10,7 @@ from nmc.frontends.snn.evaluate import MAX_EXPRESSION, Evaluator
 from nmc.frontends.snn.problems import Fault, did_you_mean
 from nmc.frontends.snn.syntax import Pos
 from nmc.frontends.snn.values import PLAIN, Dim, Quantity, Scope, Symbol, dim_name, kind_name
+from nmc.ir.dataclass import dataclass
 from nmc.ir.ops.expressions import MAX_CODE, Code, Instruction
 
 _ARITHMETIC = {"+": "add", "-": "sub", "*": "mul", "/": "div"}

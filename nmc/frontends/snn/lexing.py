@@ -7,10 +7,11 @@ forgot to close, so that one such mistake costs one statement.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from nmc.frontends.snn.automaton import Token, table
 from nmc.frontends.snn.problems import Fault, Problems
+from nmc.ir.dataclass import dataclass
 
 #: Words that begin a statement and may stand nowhere else.
 STARTERS = frozenset(

@@ -6,7 +6,6 @@ NIR's equation tau dv/dt = v_leak - v + r I instead, and moves it by r (1 - beta
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
 from typing import Any
@@ -30,6 +29,7 @@ from nmc.frontends.snn.values import (
     dim_name,
 )
 from nmc.ir.const import Const
+from nmc.ir.dataclass import dataclass
 
 _LEVEL = (PLAIN, VOLT)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import reduce
 from heapq import heappop, heappush
 from typing import Any
@@ -14,6 +14,7 @@ from nmc.frontends.snn.problems import Fault
 from nmc.frontends.snn.syntax import Pos
 from nmc.frontends.snn.values import Population
 from nmc.ir.const import Const
+from nmc.ir.dataclass import dataclass
 from nmc.ir.loc import Loc
 from nmc.ir.module import Module
 from nmc.ir.op import Op, Value

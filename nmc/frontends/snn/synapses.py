@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from nmc.frontends.snn.values import (
     shape_text,
 )  # fmt: skip
 from nmc.ir.const import Const
+from nmc.ir.dataclass import dataclass
 from nmc.ir.loc import Loc
 from nmc.ir.op import Value
 from nmc.ir.ops.neurons import Sparse

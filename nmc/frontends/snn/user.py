@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ from nmc.frontends.snn.values import (
     kind_name,
 )  # fmt: skip
 from nmc.ir.const import Const
+from nmc.ir.dataclass import dataclass
 from nmc.ir.ops.expressions import Code
 from nmc.ir.ops.user import AFTER, CURRENT, FIRE, MAX_NAMES, NEXT
 

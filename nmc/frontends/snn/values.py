@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import prod
 from typing import Any, TypeAlias
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from nmc.frontends.snn import syntax as ast
 from nmc.frontends.snn.syntax import Pos
+from nmc.ir.dataclass import dataclass
 
 Dim = tuple[int, int, int]
 Ints = tuple[int, ...]

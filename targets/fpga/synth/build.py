@@ -12,10 +12,10 @@ import os
 import tempfile
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nmc.ir.dataclass import dataclass
 from nmc.targets.fpga.devices import RESOURCES, needs
 from nmc.targets.fpga.image import PROGRAM, Image
 from nmc.targets.fpga.sim.build import cache_folder

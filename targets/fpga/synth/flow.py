@@ -10,10 +10,11 @@ import json
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from nmc.ir.dataclass import dataclass
 from nmc.ir.diagnostics import Diagnostic, DoesNotFit, fail
 from nmc.targets.fpga import bram
 from nmc.targets.fpga.devices import Device, Needs, large_weights

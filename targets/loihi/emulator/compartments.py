@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
+from nmc.ir.dataclass import dataclass
 from nmc.ir.diagnostics import Diagnostic, NmcError
 from nmc.targets.loihi.layout import ADD, MAX_CX, PASS, Compat, CoreImage, Ints, active_compartments
 

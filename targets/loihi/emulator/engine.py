@@ -8,11 +8,11 @@ inside the engine.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from nmc.ir.dataclass import dataclass
 from nmc.ir.diagnostics import Diagnostic, NmcError, fail
 from nmc.targets.loihi.emulator.corestep import CoreKernels, CoreState
 from nmc.targets.loihi.emulator.energy import EventCounts, Tally

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from math import prod
 
 import numpy as np
 
+from nmc.ir.dataclass import dataclass
 from nmc.ir.diagnostics import Diagnostic
 from nmc.ir.ops.sources import MAX_MEAN, Poisson
 from nmc.targets.loihi.emulator.compartments import Compartments

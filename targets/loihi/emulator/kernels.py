@@ -6,12 +6,12 @@ below 2^24 in float32, else below 2^53 in float64. Arrays have neurons first and
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from nmc.ir.dataclass import dataclass
 from nmc.targets.loihi.emulator.load import Kernel
 from nmc.targets.loihi.layout import Ints
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nmc.ir.dataclass import dataclass
 from nmc.ir.diagnostics import Diagnostic, NmcError
 from nmc.targets.loihi.emulator.compartments import Compartments, decode_compartments
 from nmc.targets.loihi.emulator.hostmaps import HostMaps, find_cores, find_rows, resolve_host_maps

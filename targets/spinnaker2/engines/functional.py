@@ -9,12 +9,12 @@ does.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nmc.ir.dataclass import dataclass
 from nmc.targets.spinnaker2 import laws
 from nmc.targets.spinnaker2.engines.chip import (
     LoadedChip,
