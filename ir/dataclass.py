@@ -61,7 +61,7 @@ def _compiled_init(cls: Any, frozen: bool) -> Callable[..., None]:
             scope[f"_default_{name}"] = item.default
             default = f"=_default_{name}"
         if item.init:
-            heads[item.kw_only].append(name + default)
+            heads[bool(item.kw_only)].append(name + default)
         elif item.default_factory is _ABSENT:
             continue  # set by __post_init__, or the default stays with the class
         lines.append(f"_set(self, {name!r}, {value})" if frozen else f"self.{name} = {value}")
