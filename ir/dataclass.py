@@ -3,7 +3,7 @@
 The standard decorator writes up to six methods of every class as text and compiles each of them at
 import.  A command of ours imports some 180 dataclasses and makes objects of a third of them: that cost
 a quarter of ``nmc check``.  Here the methods that every class can share are closures, and ``__init__`` is
-compiled at the first object.  All else is the standard's: the fields are collected by it, ``fields``,
+compiled once a class has many objects.  All else is the standard's: the fields are collected by it, ``fields``,
 ``replace`` and ``asdict`` work, and either kind of class may inherit from the other.
 """
 
@@ -16,6 +16,8 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 _ABSENT = dataclasses.MISSING
+#: Objects of a class that are filled field by field before its ``__init__`` is worth compiling.
+_UNCOMPILED = 16
 
 
 def _name(function: Any, cls: Any, name: str) -> None:
@@ -32,7 +34,7 @@ def _own_fields(cls: Any, kw_only: bool) -> dict[str, dataclasses.Field[Any]]:
     names = inspect.get_annotations(cls)
     body = {name: cls.__dict__[name] for name in names if name in cls.__dict__}
     scratch = type(
-        cls.__name__, (), {"__annotations__": names, "__doc__": "", "__module__": cls.__module__, **body}
+        cls.__name__, (), {"__annotations__": names, "__doc__": "-", "__module__": cls.__module__, **body}
     )
     dataclasses.dataclass(init=False, repr=False, eq=False, kw_only=kw_only)(scratch)
     own: dict[str, dataclasses.Field[Any]] = scratch.__dict__["__dataclass_fields__"]
@@ -87,14 +89,42 @@ class _Signature:
         return whole.replace(parameters=list(whole.parameters.values())[1:])
 
 
+def _filled(self: Any, cls: Any, frozen: bool, args: tuple[Any, ...], named: dict[str, Any]) -> bool:
+    """Do what ``__init__`` does, field by field; False where it would refuse the arguments."""
+    fields = dataclasses.fields(cls)
+    values = dict(zip((item.name for item in fields if item.init and not item.kw_only), args, strict=False))
+    known = {item.name for item in fields if item.init}
+    if len(values) < len(args) or any(name in values or name not in known for name in named):
+        return False
+    values |= named
+    put = object.__setattr__ if frozen else setattr
+    for item in fields:
+        if item.name in values:
+            put(self, item.name, values[item.name])
+        elif item.default_factory is not _ABSENT:
+            put(self, item.name, item.default_factory())
+        elif item.init:
+            if item.default is _ABSENT:
+                return False
+            put(self, item.name, item.default)
+    if hasattr(cls, "__post_init__"):
+        self.__post_init__()
+    return True
+
+
 def _add_init(cls: Any, frozen: bool) -> None:
+    left = _UNCOMPILED
+
     def made() -> Callable[..., None]:
         init = _compiled_init(cls, frozen)
         cls.__init__ = init
         return init
 
     def first(self: Any, /, *args: Any, **named: Any) -> None:
-        made()(self, *args, **named)
+        nonlocal left
+        left -= 1
+        if left < 0 or not _filled(self, cls, frozen, args, named):
+            made()(self, *args, **named)
 
     _name(first, cls, "__init__")
     first.__dict__["made"] = made

@@ -7,7 +7,6 @@ import sys
 from contextlib import suppress
 from functools import cache
 from importlib.machinery import PathFinder
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -40,12 +39,15 @@ def plugins(group: str, name: str | None = None) -> tuple[EntryPoint, ...]:
 def _tables(path: tuple[str, ...]) -> tuple[bytes, ...]:
     """The texts of all tables of entry points in the folders of a path: read ten times as fast as they are parsed."""
     found = []
-    for folder in (Path(entry or ".") for entry in path if os.path.isdir(entry or ".")):
+    for folder in (entry or "." for entry in path if os.path.isdir(entry or ".")):
         with suppress(OSError):  # what cannot be read provides nothing
             for entry in os.listdir(folder):
-                table = folder / entry / "entry_points.txt"
-                if entry.endswith((".dist-info", ".egg-info")) and table.is_file():
-                    found.append(table.read_bytes())
+                if entry.endswith((".dist-info", ".egg-info")):
+                    with (
+                        suppress(OSError),
+                        open(os.path.join(folder, entry, "entry_points.txt"), "rb") as table,
+                    ):
+                        found.append(table.read())
     return tuple(found)
 
 

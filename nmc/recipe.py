@@ -105,8 +105,11 @@ def _named(options: CompileOptions, module: Module | None) -> str:
 
     target = resolve(options.target).name
     spiking = module is not None and module.level == "snn" and not _counts(module)
-    name = f"{'rate-if' if spiking else options.mode}:{target}"
-    return f"@{name}" if name in standard_registry().aliases else f"@default:{target}"
+    known = standard_registry().aliases
+    for mode in ("snn", "rate-if") if spiking else (options.mode,):
+        if f"{mode}:{target}" in known:
+            return f"@{mode}:{target}"
+    return f"@default:{target}"
 
 
 def _counts(module: Module) -> bool:

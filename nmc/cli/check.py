@@ -54,6 +54,7 @@ def check_verb(args: argparse.Namespace, console: Console) -> int:
     path = readable(args.model)
     guessed = args.calib is None
     found = _try(str(path), guessed, options)
+    trained = bool(found.modules) and found.modules[0].level == "ann"
     if found.convertible:
         found.sizes = sizes(found.modules, args.target)
     rows = layer_rows(found.modules, found.problems, "refused" if found.fits is None else "does not fit")
@@ -61,14 +62,14 @@ def check_verb(args: argparse.Namespace, console: Console) -> int:
         "convertible": found.convertible,
         "fits": found.fits,
         "target": args.target,
-        "calibration": "guessed" if guessed else str(args.calib),
+        "calibration": str(args.calib) if args.calib else "guessed" if trained else "none",
         **found.sizes.facts,
         "diagnostics": [item.to_json() for item in found.problems],
         "layers": rows,
     }
     console.result(_text(found, rows, args.target), facts)
     print_diagnostics(found.problems)
-    if guessed and found.modules:
+    if guessed and trained:
         console.note(f"note: {_GUESS_NOTE}")
     return found.exit_code
 

@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import tempfile
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
@@ -69,7 +68,7 @@ class Outcome:
 
 
 def _source() -> bytes:
-    return (files("nmc.passes.map") / "kernel.c").read_bytes()
+    return Path(__file__).with_name("kernel.c").read_bytes()
 
 
 def _folder() -> Path | None:

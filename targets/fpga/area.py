@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from nmc.targets.fpga.bram import TABLES, total_lutram
@@ -20,7 +20,7 @@ def coefficients() -> Mapping[str, Mapping[str, Any]]:
     """``area.toml``: LUTs of a part, by family."""
     import tomllib
 
-    return tomllib.loads(files("nmc.targets.fpga").joinpath("area.toml").read_text(encoding="utf-8"))
+    return tomllib.loads(Path(__file__).with_name("area.toml").read_text(encoding="utf-8"))
 
 
 def parts(shape: Shape, family: str = "ecp5") -> dict[str, float]:

@@ -16,6 +16,13 @@ _MAP = """
     fpga-partition,              // boxes of neurons, the shape of the core
 """
 
+_SPIKING = (
+    """
+    fpga-drive,                  // constant currents as events of the host
+"""
+    + _MAP
+)
+
 #: From a trained network to a mapped one, by mode; the driver adds the image (fpga-emit) at the end.
 MODES = {
     # Counts of the chip equal those of the integer network.
@@ -27,7 +34,7 @@ MODES = {
     spike-code,                  // signed spikes with a counter
 """
     + _MAP,
-    # Firing rates approximate activations; spiking networks come this way, too.
+    # Firing rates approximate activations.
     "rate-if": """
     unroll,
     fold-batchnorm,
@@ -35,9 +42,10 @@ MODES = {
     dead-code,
     calibrate,                   // thresholds from sample data
     ann-to-snn,                  // one integrate-and-fire population a relu
-    fpga-drive,                  // constant currents as events of the host
 """
-    + _MAP,
+    + _SPIKING,
+    # Written as a spiking network.
+    "snn": _SPIKING,
 }
 
 #: What ``@default:fpga`` names.

@@ -17,6 +17,13 @@ _MAP = """
     loihi-allocate,    // axons, synapse words, formats
 """
 
+_SPIKING = (
+    """
+    neuron-to-if,      // hand-written and imported populations, in the plain form
+"""
+    + _MAP
+)
+
 #: From a trained network to a mapped and allocated one, by mode; the driver adds the image (loihi-emit) at the end.
 MODES = {
     # Counts of the chip equal those of the integer network: one threshold of 8 significant bits a population, sums
@@ -46,9 +53,10 @@ MODES = {
     dead-code,
     calibrate,         // thresholds from sample data
     ann-to-snn,        // one integrate-and-fire population a relu
-    neuron-to-if,      // hand-written and imported populations, in the plain form
 """
-    + _MAP,
+    + _SPIKING,
+    # Written as a spiking network.
+    "snn": _SPIKING,
 }
 
 #: What ``@default:loihi`` names.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from nmc.ir.diagnostics import fail
@@ -16,7 +16,7 @@ from nmc.targets.loihi.demands import LoihiDemands
 def _data() -> Mapping[str, Any]:
     import tomllib
 
-    return tomllib.loads(files("nmc.targets.loihi").joinpath("target.toml").read_text(encoding="utf-8"))
+    return tomllib.loads(Path(__file__).with_name("target.toml").read_text(encoding="utf-8"))
 
 
 def load(changes: Mapping[str, Any] | None = None) -> Target:

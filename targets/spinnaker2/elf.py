@@ -10,7 +10,7 @@ import hashlib
 import struct
 from collections.abc import Mapping
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 
@@ -63,7 +63,7 @@ class Section:
 @cache
 def kernel() -> Kernel:
     """Read the packaged program ``firmware/nmc_s2.elf``."""
-    return kernel_of(files("nmc.targets.spinnaker2").joinpath("firmware", "nmc_s2.elf").read_bytes())
+    return kernel_of(Path(__file__).with_name("firmware").joinpath("nmc_s2.elf").read_bytes())
 
 
 def kernel_of(data: bytes) -> Kernel:

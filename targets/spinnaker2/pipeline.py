@@ -41,6 +41,8 @@ MODES = {
     ann-to-snn,               // one integrate-and-fire population a relu
 """
     + _MAP,
+    # Written as a spiking network.
+    "snn": _MAP,
 }
 
 #: What ``@default:spinnaker2`` names.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from nmc.ir.diagnostics import fail
@@ -17,7 +17,7 @@ def chip_data() -> Mapping[str, Any]:
     """``target.toml``."""
     import tomllib
 
-    return tomllib.loads(files("nmc.targets.spinnaker2").joinpath("target.toml").read_text(encoding="utf-8"))
+    return tomllib.loads(Path(__file__).with_name("target.toml").read_text(encoding="utf-8"))
 
 
 def load(changes: Mapping[str, Any] | None = None) -> Target:

@@ -143,3 +143,9 @@ def test_file_that_is_no_model(nmc: Nmc, tmp_path: Path) -> None:
     (tmp_path / "g.onnx").write_bytes(b"\x00\x01garbage" * 50)
     done = nmc("check", "g.onnx")
     assert done.code == 1 and "does not convert" in done.out
+
+
+def test_check_guesses_no_thresholds_for_a_network_that_has_its_own(nmc: Nmc, repo: Path) -> None:
+    done = nmc("check", repo / "examples" / "mlp.snn", "--json")
+    assert done.facts["calibration"] == "none"
+    assert "guessed" not in done.err

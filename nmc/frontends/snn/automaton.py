@@ -11,10 +11,10 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, cached_property, lru_cache
-from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from nmc.frontends.snn.node import NamedTuple
 from nmc.frontends.snn.syntax import Pos
 from nmc.ir.dataclass import dataclass
 
@@ -206,7 +206,7 @@ class Table:
 @cache
 def table() -> Table:
     """The table of the ``.snn`` grammar, from the user's cache where there is one."""
-    grammar = files("nmc.frontends.snn").joinpath("grammar.lark").read_text(encoding="utf-8")
+    grammar = Path(__file__).with_name("grammar.lark").read_text(encoding="utf-8")
     where = _cache_file(grammar)
     if where is not None:
         try:

@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,7 +124,7 @@ class Cost:
 @cache
 def load_costs() -> Mapping[str, Cost]:
     """Read the event costs of `target.toml`."""
-    text = files("nmc.targets.loihi").joinpath("target.toml").read_text(encoding="utf-8")
+    text = Path(__file__).parents[1].joinpath("target.toml").read_text(encoding="utf-8")
     return {name: Cost(c["energy_j"], c["latency_s"]) for name, c in tomllib.loads(text)["costs"].items()}
 
 
