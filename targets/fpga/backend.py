@@ -18,19 +18,19 @@ from nmc.ir.module import Module
 from nmc.ir.ops import snn
 from nmc.ir.ops.mapped import Neurons
 from nmc.ir.ops.neurons import Sparse
+from nmc.targets.common.batches import batches, steps_of
+from nmc.targets.common.hostdata import input_op, numbers
 from nmc.targets.fpga import dialect
 from nmc.targets.fpga.demands import FpgaDemands, vias_of
 from nmc.targets.fpga.emit import build_image
 from nmc.targets.fpga.engines import ENGINES, Ask, Counts, Functional, Rtl, Seen
 from nmc.targets.fpga.fit import shape_of
-from nmc.targets.fpga.hostdata import Sender, input_op, numbers
 from nmc.targets.fpga.image import Image, OutputMap, from_files, to_files, to_module
 from nmc.targets.fpga.layout import layout_of
+from nmc.targets.fpga.sender import Sender
 from nmc.targets.fpga.sizing import sample_cycles, sample_time, sizing
 
 Array = NDArray[Any]
-#: More steps a sample only run when the caller asks for them: an image may come from anywhere.
-MAX_STEPS = 1 << 20
 
 
 def emit(module: Module) -> dict[str, bytes]:
@@ -64,7 +64,9 @@ class Runner:
             raise fail("E0802", f"there is no engine {engine!r}", hint=f"engines: {', '.join(ENGINES)}")
         self.image: Image = from_files(files)
         self.engine = Functional(self.image) if engine == "functional" else Rtl(self.image)
-        self._inputs = [(entry, input_op(entry)) for entry in self.image.inputs]
+        self._inputs = [
+            (entry, input_op(entry, dialect.Input, dialect.Poisson, "E0947")) for entry in self.image.inputs
+        ]
         self.sources = {op.source: op.shape for _, op in self._inputs if op.source}
         self.timed = {op.source for _, op in self._inputs if op.in_time}
 
@@ -97,33 +99,20 @@ class Runner:
         """
         count = self._steps(steps)
         ask = self._asked(probes, trace)
-        total = min((len(item) for item in data.values()), default=1)
         parts: list[Result] = []
         counts = Counts(0, 0, 0, 0, 0)
-        for start in range(0, total, batch):
-            stop = min(start + batch, total)
-            part = {name: np.asarray(item)[start:stop] for name, item in data.items()}
+        for start, size, part in batches(data, batch, progress):
             maps = [
-                (entry, numbers(op, part, stop - start, count, first_sample + start))
-                for entry, op in self._inputs
+                (entry, numbers(op, part, size, count, first_sample + start)) for entry, op in self._inputs
             ]
             sender = Sender(maps, count, self.image.shape.payload_bits)
-            seen = self.engine.run(sender, stop - start, count, ask)
+            seen = self.engine.run(sender, size, count, ask)
             parts.append(self._decoded(seen, probes, trace))
             counts += seen.counts
-            if progress:
-                progress(stop, total)
-        if not parts:
-            raise fail("E0401", "there are no samples to run")
         return join_results(parts), (self.image, counts)
 
     def _steps(self, steps: int | None) -> int:
-        count = self.image.steps if steps is None else steps
-        if steps is None and count > MAX_STEPS:
-            text = f"the image asks for {count:,} steps a sample, more than {MAX_STEPS:,}"
-            raise fail("E0401", text, hint="say how many steps you want")
-        if count < 1:
-            raise fail("E0401", f"{count} steps are none")
+        count = steps_of(self.image.steps, steps)
         if self.image.proved and count > self.image.proved:
             text = f"it is proved for {self.image.proved:,} steps that no membrane leaves its bits, not for {count:,}"
             raise fail("E0948", text, hint=f"compile with --steps {count}")

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from nmc.ir.dataclass import dataclass
 from nmc.ir.diagnostics import fail
 from nmc.targets.fpga import ops
-from nmc.targets.fpga.hostdata import Sender
 from nmc.targets.fpga.image import Image, PopMap
 from nmc.targets.fpga.model import Chip, Spikes
 from nmc.targets.fpga.packing import unpack
+from nmc.targets.fpga.sender import Sender
 from nmc.targets.fpga.words import Answer, Error, Op, Register, Words, Writer, answers, word
 
 Array = NDArray[Any]

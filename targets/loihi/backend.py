@@ -17,6 +17,7 @@ from nmc.ir.interp import Progress, Result, join_results
 from nmc.ir.module import Module
 from nmc.ir.ops.mapped import Neurons
 from nmc.ir.ops.snn import Input
+from nmc.targets.common.batches import batches, steps_of
 from nmc.targets.loihi import ops as loihi
 from nmc.targets.loihi.allocate import groups
 from nmc.targets.loihi.binary import from_bytes, to_bytes
@@ -30,8 +31,6 @@ from nmc.targets.loihi.layout import InputMap, LoihiImage, OutputMap
 Array = NDArray[Any]
 IMAGE = "loihi.nmcl"
 ENGINES = ("functional",)
-#: More steps a sample only run when the caller asks for them: an image may come from anywhere.
-MAX_STEPS = 1 << 20
 
 
 def emit(module: Module) -> dict[str, bytes]:
@@ -103,30 +102,16 @@ class Runner:
         Result, EventCounts
             Outputs are floats in the network's own range; the counts are for all samples together.
         """
-        count = self.image.header.steps if steps is None else steps
-        if steps is None and count > MAX_STEPS:
-            hint = "say how many steps you want"
-            raise fail(
-                "E0401", f"the image asks for {count:,} steps a sample, more than {MAX_STEPS:,}", hint=hint
-            )
-        total = min((len(item) for item in data.values()), default=1)
+        count = steps_of(self.image.header.steps, steps)
         parts: list[Result] = []
         watched = dict.fromkeys([*probes, *map(_watched, self.image.outputs if trace else ())])
         events: EventCounts | None = None
-        for start in range(0, total, batch):
-            stop = min(start + batch, total)
-            part = {name: np.asarray(item)[start:stop] for name, item in data.items()}
-            inputs = {
-                m.name: _encoded(m, part, stop - start, count, first_sample + start)
-                for m in self.image.inputs
-            }
+        for start, size, part in batches(data, batch, progress):
+            inputs = {m.name: _encoded(m, part, size, count, first_sample + start) for m in self.image.inputs}
             found = self._emulator.run(inputs, count, probes=list(watched), batch=batch)
             parts.append(self._decoded(found, probes, trace))
             events = found.events if events is None else add_events(events, found.events)
-            if progress:
-                progress(stop, total)
-        if events is None:
-            raise fail("E0401", "there are no samples to run")
+        assert events is not None  # there is one batch at least
         return join_results(parts), events
 
     def _decoded(self, found: EmulatorResult, probes: Sequence[str], trace: bool) -> Result:

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nmc.ir.diagnostics import fail
 from nmc.ir.interp import Progress, Result, join_results
 from nmc.ir.module import Module
 from nmc.ir.ops.mapped import HOST, Neurons
 from nmc.ir.target import resolve
+from nmc.targets.common.batches import batches, steps_of
+from nmc.targets.common.hostdata import input_op, numbers
 from nmc.targets.spinnaker2 import deadline
 from nmc.targets.spinnaker2 import ops as s2
 from nmc.targets.spinnaker2.build import used_bytes
@@ -24,15 +25,13 @@ from nmc.targets.spinnaker2.emit import build_image, layout_of, programs
 from nmc.targets.spinnaker2.engines import ENGINES as ENGINES
 from nmc.targets.spinnaker2.engines import make_engine
 from nmc.targets.spinnaker2.engines.chip import EventCounts, RunResult, load_chip
-from nmc.targets.spinnaker2.hostdata import input_op, packets
+from nmc.targets.spinnaker2.host import Input, Poisson
 from nmc.targets.spinnaker2.image import from_files, to_files, to_module
 from nmc.targets.spinnaker2.layout import OutputMap
 from nmc.targets.spinnaker2.target import pe_number, place_of
 from nmc.targets.spinnaker2.wiring import neurons_of
 
 Array = NDArray[Any]
-#: More steps a sample only run when the caller asks for them: an image may come from anywhere.
-MAX_STEPS = 1 << 20
 
 
 def emit(module: Module) -> dict[str, bytes]:
@@ -65,7 +64,7 @@ class Runner:
         self.image = from_files(files)
         self.chip = load_chip(self.image)
         self.engine = make_engine(self.chip, engine)
-        self._inputs = [input_op(entry) for entry in self.image.inputs]
+        self._inputs = [input_op(entry, Input, Poisson, "E0913") for entry in self.image.inputs]
         self.sources = {op.source: op.shape for op in self._inputs if op.source}
         self.timed = {op.source for op in self._inputs if op.in_time}
 
@@ -96,29 +95,16 @@ class Runner:
         Result, EventCounts
             Outputs are floats in the network's own range; the counts are for all samples together.
         """
-        count = self.image.steps if steps is None else steps
-        if steps is None and count > MAX_STEPS:
-            text = f"the image asks for {count:,} steps a sample, more than {MAX_STEPS:,}"
-            raise fail("E0401", text, hint="say how many steps you want")
-        if count < 1:
-            raise fail("E0401", f"{count} steps are none")
-        total = min((len(item) for item in data.values()), default=1)
+        count = steps_of(self.image.steps, steps)
         parts: list[Result] = []
         watched = dict.fromkeys([*probes, *map(_watched, self.image.outputs if trace else ())])
         events: EventCounts | None = None
-        for start in range(0, total, batch):
-            stop = min(start + batch, total)
-            part = {name: np.asarray(item)[start:stop] for name, item in data.items()}
-            sent = {
-                op.out: packets(op, part, stop - start, count, first_sample + start) for op in self._inputs
-            }
+        for start, size, part in batches(data, batch, progress):
+            sent = {op.out: numbers(op, part, size, count, first_sample + start) for op in self._inputs}
             found = self.engine.run(sent, count, probes=list(watched))
             parts.append(self._decoded(found, probes, trace))
             events = found.events if events is None else events + found.events
-            if progress:
-                progress(stop, total)
-        if events is None:
-            raise fail("E0401", "there are no samples to run")
+        assert events is not None  # there is one batch at least
         return join_results(parts), events
 
     def memory(self) -> dict[str, Array]:
