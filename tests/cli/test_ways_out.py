@@ -219,3 +219,57 @@ def test_a_rate_that_no_shape_reaches_is_told_with_a_device_and_a_rate_that_do(
     assert needed > most == 5280
     assert {way[way.index("--device") + 1] for way in applied(words, done.err)} == {"up5k", "ecp5-25k"}
     assert_way_out(nmc, words, done.err, tmp_path)
+
+
+def test_one_large_ram_too_many_is_told_and_fewer_bits_take_less(nmc: Nmc, tmp_path: Path) -> None:
+    """132,000 weights of eight bits take five large RAMs of 256 kbit; an iCE40 UP5K has four."""
+    net = program(tmp_path, 400, 330)
+    words = ["compile", net, "--target", "fpga", "--device", "up5k", "--effort", "fast", "-q"]
+    done = nmc(*words)
+    assert done.code == 2 and asked(done.err, "large rams") == (5, 4)
+    assert_way_out(nmc, words, done.err, tmp_path)
+
+
+def test_one_multiplier_too_many_is_told_and_a_device_that_has_it_does(nmc: Nmc, tmp_path: Path) -> None:
+    net, target = tmp_path / "net.snn", tmp_path / "few.toml"
+    net.write_text(MANY.format(outputs=30, inputs=20, neurons=40))
+    target.write_text('base = "fpga"\n[devices.up5k]\nmultipliers = 1\n')
+    words = ["compile", net, "--target", target, "--device", "up5k", "--effort", "fast", "-q"]
+    done = nmc(*words)
+    assert done.code == 2 and asked(done.err, "multipliers") == (2, 1)
+    assert_way_out(nmc, words, done.err, tmp_path)
+
+
+def test_one_percent_over_the_entries_of_a_router(nmc: Nmc, tmp_path: Path) -> None:
+    """PEs with one neuron each: what only the image shows is tried up to the image."""
+    net, target = tmp_path / "net.snn", tmp_path / "chip.toml"
+    net.write_text(MANY.format(outputs=2, inputs=4, neurons=24))
+    small = 'base = "spinnaker2"\n[limits]\ncompartments = 1\n[router]\nentries = '
+    words = ["compile", net, "--target", target, "--effort", "fast", "-q"]
+    target.write_text(f"{small}1\n")
+    needed, _ = asked(nmc(*words).err, "entries")
+    target.write_text(f"{small}{needed * 100 // 101}\n")
+    done = nmc(*words, "-o", tmp_path / "a.nmx")
+    assert done.code == 2 and "error[E0926]" in done.err and "source: " in done.err
+    assert_way_out(nmc, words, done.err, tmp_path)
+    target.write_text(f"{small}{needed}\n")
+    assert nmc(*words, "-o", tmp_path / "a.nmx").code == 0, "what was said to be needed is enough"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('base = "loihi"\n[limits]\ncx_base = 200', "cx_base of Loihi is fixed at 255"),
+        ('base = "loihi"\n[limits]\npop_size = 9', "pop_size of Loihi is fixed at 511"),
+        ('base = "spinnaker2"\n[router]\nroute_bits = 9', "route_bits of the router of SpiNNaker2 is fixed"),
+        ('base = "spinnaker2"\n[rows]\nconv = 1', "no entry 'rows'"),
+        ('base = "fpga"\nchips = 2', "chips must be 1"),
+        ('base = "fpga"\n[devices.up5k]\nmultipliers = 9', "multipliers must be 1..8"),
+    ],
+)
+def test_what_a_chip_file_cannot_change_is_refused_by_name(
+    nmc: Nmc, tmp_path: Path, text: str, told: str
+) -> None:
+    (tmp_path / "chip.toml").write_text(text)
+    done = nmc("targets", tmp_path / "chip.toml")
+    assert done.code == 1 and "error[E0722]" in done.err and told in done.err
