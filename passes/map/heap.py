@@ -137,7 +137,8 @@ def _compiled(
     told, own["sums"] = np.zeros(3, np.int64), np.zeros(4 * slots, np.int64)
     whole = {name: np.ascontiguousarray(value) for name, value in {**arrays, **own, "told": told}.items()}
     code.nmc_heap(ctypes.byref(_Heap(*numbers, seed, *(whole[name].ctypes.data for name in _ARRAYS))))
-    return np.array(whole["best"], np.int64), int(whole["told"][1]), int(whole["told"][2])
+    best: IntArray = whole["best"].astype(np.int64)
+    return best, int(whole["told"][1]), int(whole["told"][2])
 
 
 class _Twin:
