@@ -121,7 +121,8 @@ def heap(
 def _heat(capacity: int) -> IntArray:
     """Temperatures of the stages, times 1024, falling by one factor: rounded, whatever the libm."""
     factor = np.cumprod(np.full(_STAGES, _COLD ** (1 / (_STAGES - 1)))) / _COLD ** (1 / (_STAGES - 1))
-    return np.rint(capacity * _HOT * factor * 1024).astype(np.int64)
+    heat: IntArray = np.rint(capacity * _HOT * factor * 1024).astype(np.int64)
+    return heat
 
 
 def _compiled(
