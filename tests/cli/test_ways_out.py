@@ -256,6 +256,43 @@ def test_one_percent_over_the_entries_of_a_router(nmc: Nmc, tmp_path: Path) -> N
     assert nmc(*words, "-o", tmp_path / "a.nmx").code == 0, "what was said to be needed is enough"
 
 
+#: Three inputs whose synapses differ in delay and weight: three formats.
+FORMATS = """
+network n(dt = 1 ms, steps = 8)
+input x[4] : raster()
+input y[4] : raster()
+input z[4] : raster()
+pop p[4] : lif(tau = 20 ms, v_threshold = 1.0)
+x -> p : dense(weight = uniform(0.2, 0.9))
+y -> p : dense(weight = uniform(0.2, 0.9), delay = 3 ms)
+z -> p : one_to_one(weight = 0.5)
+output p : count()
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "other", "limit", "needed"),
+    [
+        (MANY.format(outputs=200, inputs=4, neurons=4), "compartments = 10\n", "out_axon_words", 20),
+        (FORMATS, "", "synapse_formats", 3),
+    ],
+)
+def test_one_neuron_that_exceeds_a_limit_of_loihi_by_one(
+    nmc: Nmc, tmp_path: Path, text: str, other: str, limit: str, needed: int
+) -> None:
+    """A neuron that sends to twenty boxes, and one whose synapses take three formats: no cut helps."""
+    net, target = tmp_path / "net.snn", tmp_path / "chip.toml"
+    net.write_text(text)
+    words = ["compile", net, "--target", target, "--effort", "fast", "-q"]
+    target.write_text(f'base = "loihi"\nchips = 1\n[limits]\n{other}{limit} = {needed - 1}\n')
+    done = nmc(*words)
+    assert done.code == 2 and "source: " in done.err
+    assert asked(done.err, limit.replace("_", " ")) == (needed, needed - 1)
+    assert_way_out(nmc, words, done.err, tmp_path)
+    target.write_text(f'base = "loihi"\nchips = 1\n[limits]\n{other}{limit} = {needed}\n')
+    assert nmc(*words, "-o", tmp_path / "a.nmx").code == 0, "what was said to be needed is enough"
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
