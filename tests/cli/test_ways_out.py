@@ -221,6 +221,7 @@ def test_a_rate_that_no_shape_reaches_is_told_with_a_device_and_a_rate_that_do(
     assert_way_out(nmc, words, done.err, tmp_path)
 
 
+@pytest.mark.slow
 def test_one_large_ram_too_many_is_told_and_fewer_bits_take_less(nmc: Nmc, tmp_path: Path) -> None:
     """132,000 weights of eight bits take five large RAMs of 256 kbit; an iCE40 UP5K has four."""
     net = program(tmp_path, 400, 330)
@@ -240,6 +241,7 @@ def test_one_multiplier_too_many_is_told_and_a_device_that_has_it_does(nmc: Nmc,
     assert_way_out(nmc, words, done.err, tmp_path)
 
 
+@pytest.mark.slow
 def test_one_percent_over_the_entries_of_a_router(nmc: Nmc, tmp_path: Path) -> None:
     """PEs with one neuron each: what only the image shows is tried up to the image."""
     net, target = tmp_path / "net.snn", tmp_path / "chip.toml"
