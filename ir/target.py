@@ -119,6 +119,66 @@ class Target:
         return self.tiles[0] * self.tiles[1] * self.cores_per_tile * self.chips
 
 
+def lowered(
+    chip: str,
+    entries: Mapping[str, Any],
+    limits: Mapping[str, int],
+    changes: Mapping[str, Any],
+    table: str = "limits",
+) -> dict[str, int]:
+    """Limits that a chip file makes smaller.
+
+    Parameters
+    ----------
+    chip : str
+        For messages.
+    entries : mapping
+        The same table of ``target.toml``; an entry that says ``fixed = true`` belongs to the image format.
+    limits : mapping of str to int
+        What each may be at most.
+    changes : mapping
+        The chip file.
+    table : str
+        Which of its tables.
+
+    Raises
+    ------
+    NmcError
+        E0722 for a limit that there is not, one that is fixed, or a value that is not a lower positive integer.
+    """
+    given = changes.get(table, {})
+    if not isinstance(given, dict):
+        raise fail("E0722", f"{table} must be a table, like [{table}.{next(iter(limits))}] value = 1")
+    found: dict[str, int] = {}
+    for name, entry in given.items():
+        number = entry.get("value") if isinstance(entry, dict) else entry
+        if name not in limits:
+            raise fail("E0722", f"{chip} has no limit {name!r}; it has {', '.join(limits)}")
+        if isinstance(number, bool) or not isinstance(number, int) or not 0 < number <= limits[name]:
+            raise fail("E0722", f"limit {name} must be 1..{limits[name]}, not {number!r}")
+        if number != limits[name] and entries.get(name, {}).get("fixed"):
+            hint = "leave it away; it is what fields of the image have room for, no capacity of a core"
+            raise fail("E0722", f"limit {name} of {chip} is fixed at {limits[name]}", hint=hint)
+        found[name] = number
+    return found
+
+
+def check_entries(chip: str, changes: Mapping[str, Any], *known: str) -> None:
+    """Refuse entries of a chip file that would change nothing.
+
+    Raises
+    ------
+    NmcError
+        E0722 with those that there are.
+    """
+    every = ("base", "description", *known)
+    for name in changes:
+        if name not in every:
+            raise fail(
+                "E0722", f"a chip file for {chip} has no entry {name!r}; it may have {', '.join(every)}"
+            )
+
+
 def resolve(name: str) -> Target:
     """Load a target by name, or a user's own chip from a TOML file with a ``base``.
 

@@ -24,6 +24,8 @@ _CHIPS = (2, 4)
 _TARGETS = ("loihi", "spinnaker2", "fpga")
 #: Shares of the rate asked for that are tried, the most first.
 _RATES = (0.9, 0.5, 0.2, 0.1, 0.01)
+#: Codes of what only making an image shows: memory of a PE, keys, entries of a router.
+_LATE = ("E0903", "E0925", "E0926")
 _CHIPS_LINE = re.compile(r"^chips[ \t]*=.*$", re.MULTILINE)
 
 
@@ -38,7 +40,8 @@ class _Way:
 
 def with_ways_out(error: DoesNotFit, module: Module, options: CompileOptions) -> DoesNotFit:
     """The refusal with what was tried and fits instead of general advice; as it is where nothing did."""
-    found = ways_out(module, options)
+    emitted = any(item.code in _LATE for item in error.diagnostics)
+    found = ways_out(module, options, emitted=emitted)
     if not found:
         return error
     *others, last = error.diagnostics
@@ -46,10 +49,10 @@ def with_ways_out(error: DoesNotFit, module: Module, options: CompileOptions) ->
     return DoesNotFit([*(replace(item, hint="") for item in others), tried])
 
 
-def ways_out(module: Module, options: CompileOptions) -> list[str]:
+def ways_out(module: Module, options: CompileOptions, *, emitted: bool = False) -> list[str]:
     """Try fewer weight bits, a larger device, a lower rate, more chips and other chips, each by itself.
 
-    Each is tried up to the partition.
+    Each is tried up to the partition, which tells what fits but for what the image alone does.
 
     Parameters
     ----------
@@ -57,6 +60,8 @@ def ways_out(module: Module, options: CompileOptions) -> list[str]:
         The network as it was read.
     options : CompileOptions
         With which it does not fit.
+    emitted : bool
+        Make the image too.
 
     Returns
     -------
@@ -68,7 +73,7 @@ def ways_out(module: Module, options: CompileOptions) -> list[str]:
     found: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:
         for way in _candidates(options, Path(folder)):
-            if way.kind not in found and _fits(module, way.options):
+            if way.kind not in found and _fits(module, way.options, emitted):
                 found[way.kind] = way.text
     return list(found.values())
 
@@ -108,10 +113,11 @@ def _sized(options: CompileOptions, target: Target) -> Iterator[_Way]:
         yield _Way("rate", f"--target-rate {lower:g}", replace(options, target_rate=lower))
 
 
-def _fits(module: Module, options: CompileOptions) -> bool:
-    """Whether the pipeline gets through its partition."""
+def _fits(module: Module, options: CompileOptions, emitted: bool) -> bool:
+    """Whether the pipeline gets through its partition, or to an image."""
     from nmc.driver import STEPS
     from nmc.passes.manager import run_pipeline
+    from nmc.program import backend_of
     from nmc.recipe import pipeline_for
 
     if module.level == "snn" and module.attr("steps") is None:
@@ -119,7 +125,10 @@ def _fits(module: Module, options: CompileOptions) -> bool:
     try:
         passes = pipeline_for(options, module)
         ends = [number for number, item in enumerate(passes) if item.gives == "mapped"]
-        run_pipeline(module, passes[: ends[0] + 1] if ends else passes)
+        if not emitted:
+            run_pipeline(module, passes[: ends[0] + 1] if ends else passes)
+        else:
+            backend_of(resolve(options.target).name).emit(run_pipeline(module, passes).module)
     except NmcError:
         return False
     return True

@@ -1,8 +1,8 @@
 /* What mapping needs to be quick: annealing of a placement, and the search for a memory allocation.
  *
- * Integers only, a counter-based generator and a given number of steps: the twins (twin.py, packing.py) make the
+ * Integers only, a counter-based generator and a given number of steps: the twins (twin.py, packing.py, heap.py) make the
  * same decisions on every machine, so that a compiler is a matter of speed alone. They and this file must be
- * changed together; tests/map/test_kernel.py and tests/map/test_memory.py compare them.
+ * changed together; tests/map/test_kernel.py, test_memory.py and test_heap.py compare them.
  */
 
 /* Simulated annealing: parts exchange sites, or move to empty ones. */
@@ -382,4 +382,189 @@ void nmc_pack(const Pack *p)
         p->low[i] = 0;
     }
     p->told[1] = search(p, 0, 0, p->count, -1, -1);
+}
+
+/* Annealing of the order in which buffers are laid on one another: each rests on the highest of those before it that
+ * it meets in time. Less of what reaches above the capacity is better; at 0 everything fits. */
+
+typedef struct {
+    int64_t count, sections, capacity, stages, steps;
+    uint64_t seed;
+    const int32_t *size, *align, *first, *last;
+    const int32_t *weight;   /* of each buffer, in eighths, for what of it is above the capacity */
+    const int64_t *heat;     /* of each stage, times 1024 */
+    const int64_t *surprise; /* 4096 values of -ln(u) */
+    int32_t *order, *place;  /* buffers in their order; place of each buffer in it */
+    int32_t *offset;         /* of each buffer */
+    int32_t *trial, *rest;   /* order proposed, offsets in it */
+    int32_t *sky;            /* of each section: end of the highest buffer so far */
+    int32_t *kept;           /* 2 x slots x sections: sky before each slot of 32 places, and room for the next */
+    int64_t *sums;           /* 2 x slots x 2: cost and height before each slot */
+    int32_t *which;          /* of each slot: half of `kept` that counts */
+    int32_t *best;           /* offsets of the lowest allocation seen */
+    int64_t *told;           /* cost now, lowest height seen, proposals */
+} Heap;
+
+#define SLOT 32
+
+/* Note what lies before a slot in the half that does not count. */
+static void note(const Heap *h, int64_t slot, int64_t cost, int64_t top)
+{
+    const int64_t slots = (h->count + SLOT - 1) / SLOT, at = (1 - h->which[slot]) * slots + slot;
+    memcpy(h->kept + at * h->sections, h->sky, sizeof(int32_t) * (size_t)h->sections);
+    h->sums[2 * at] = cost;
+    h->sums[2 * at + 1] = top;
+}
+
+/* Lay the buffers in the order proposed, which is the present one before place `same`; cost and height, or FAR once
+ * the cost is above the limit. */
+static int64_t laid(const Heap *h, int64_t same, int64_t limit, int64_t *height)
+{
+    const int64_t slots = (h->count + SLOT - 1) / SLOT, from = same / SLOT;
+    const int64_t at = h->which[from] * slots + from;
+    int64_t cost = from ? h->sums[2 * at] : 0, top = from ? h->sums[2 * at + 1] : 0;
+    if (from)
+        memcpy(h->sky, h->kept + at * h->sections, sizeof(int32_t) * (size_t)h->sections);
+    else
+        memset(h->sky, 0, sizeof(int32_t) * (size_t)h->sections);
+    for (int64_t i = from * SLOT; i < h->count; i++) {
+        if (i % SLOT == 0 && i / SLOT > from)
+            note(h, i / SLOT, cost, top);
+        const int32_t b = h->trial[i], end = h->last[b];
+        int32_t low = 0;
+        for (int32_t s = h->first[b]; s < end; s++)
+            low = h->sky[s] > low ? h->sky[s] : low;
+        low = h->align[b] > 1 ? (int32_t)aligned(low, h->align[b]) : low;
+        h->rest[b] = low;
+        low += h->size[b];
+        for (int32_t s = h->first[b]; s < end; s++)
+            h->sky[s] = low;
+        top = low > top ? low : top;
+        if (low > h->capacity) {
+            const int64_t over = low - h->capacity;
+            cost += ((over < h->size[b] ? over : h->size[b]) * h->weight[b] >> 3) + 1;
+            if (cost > limit)
+                return FAR;
+        }
+    }
+    *height = top;
+    return cost;
+}
+
+/* The first buffer from number `from` on, round and round, that buffer b rests on; -1 for none. */
+static int64_t under(const Heap *h, int64_t b, int64_t from)
+{
+    for (int64_t n = 0; n < h->count; n++) {
+        const int64_t j = from + n < h->count ? from + n : from + n - h->count;
+        if (h->first[j] < h->last[b] && h->first[b] < h->last[j] && h->offset[j] < h->offset[b] &&
+            aligned(h->offset[j] + h->size[j], h->align[b]) == h->offset[b])
+            return j;
+    }
+    return -1;
+}
+
+/* Two buffers, one resting on the other, some way down from one that ends above the capacity; 0 if there are none. */
+static int stacked(const Heap *h, int64_t from, int64_t down, int64_t *upper, int64_t *lower)
+{
+    int64_t b = from, n = 0;
+    while (n < h->count && h->offset[b] + h->size[b] <= h->capacity) {
+        b = b + 1 < h->count ? b + 1 : 0;
+        n++;
+    }
+    *upper = -1;
+    for (int64_t k = 0; k <= down; k++) {
+        const int64_t next = under(h, b, from);
+        if (next < 0)
+            break;
+        *upper = b;
+        *lower = b = next;
+    }
+    return *upper >= 0;
+}
+
+/* Places from and to of the buffer to move. */
+static void shift(const Heap *h, uint64_t u, uint64_t v, int64_t *from, int64_t *to)
+{
+    const int64_t kind = u & 7, any = (int64_t)((u >> 32) * (uint64_t)h->count >> 32);
+    const int64_t far = (int64_t)((v >> 38) * (uint64_t)h->count >> 26);
+    int64_t upper, lower;
+    *from = h->place[any];
+    *to = far;
+    if (kind < 5 && stacked(h, any, (u >> 3) & 7, &upper, &lower)) {
+        *from = h->place[kind == 3 ? lower : upper];
+        *to = kind < 3 ? h->place[lower] : kind == 3 ? h->place[upper] : far;
+    } else if (kind == 7) {
+        *to = *from + ((int64_t)(v >> 38) * 21 >> 26) - 10;
+        *to = *to < 0 ? 0 : *to < h->count ? *to : h->count - 1;
+    }
+}
+
+/* Take the order that was laid. */
+static void accept(const Heap *h, int64_t same, int64_t cost, int64_t height)
+{
+    const int64_t from = same / SLOT * SLOT;
+    for (int64_t i = from; i < h->count; i++) {
+        const int32_t b = h->order[i] = h->trial[i];
+        h->place[b] = (int32_t)i;
+        h->offset[b] = h->rest[b];
+        if (i % SLOT == 0 && i > from)
+            h->which[i / SLOT] ^= 1;
+    }
+    h->told[0] = cost;
+    if (height < h->told[1]) {
+        memcpy(h->best, h->offset, sizeof(int32_t) * (size_t)h->count);
+        h->told[1] = height;
+    }
+}
+
+/* Lay all in the order of their offsets, which puts no buffer higher. */
+static void straightened(const Heap *h)
+{
+    for (int64_t i = 0; i < h->count; i++) {
+        const int32_t b = h->order[i];
+        int64_t k = i;
+        for (; k > 0 && h->offset[h->trial[k - 1]] > h->offset[b]; k--)
+            h->trial[k] = h->trial[k - 1];
+        h->trial[k] = b;
+    }
+    int64_t height;
+    const int64_t cost = laid(h, 0, FAR, &height);
+    accept(h, 0, cost, height);
+}
+
+/* Move a buffer in the order proposed, which is the present one from place `least` on; the first place that changes. */
+static int64_t moved(const Heap *h, int64_t from, int64_t to)
+{
+    const int64_t least = from < to ? from : to, at = least / SLOT * SLOT;
+    memcpy(h->trial + at, h->order + at, sizeof(int32_t) * (size_t)(h->count - at));
+    const int32_t b = h->trial[from];
+    if (from < to)
+        memmove(h->trial + from, h->trial + from + 1, sizeof(int32_t) * (size_t)(to - from));
+    else
+        memmove(h->trial + to + 1, h->trial + to, sizeof(int32_t) * (size_t)(from - to));
+    h->trial[to] = b;
+    return least;
+}
+
+void nmc_heap(const Heap *h)
+{
+    int64_t height, from, to;
+    h->told[1] = FAR;
+    straightened(h);
+    for (int64_t n = 0; n < h->stages * h->steps && h->told[0] > 0; n++) {
+        const uint64_t count = h->seed + 2 * (uint64_t)n * UINT64_C(0x9E3779B97F4A7C15);
+        const uint64_t u = mixed(count), v = mixed(count + UINT64_C(0x9E3779B97F4A7C15));
+        h->told[2]++;
+        shift(h, u, v, &from, &to);
+        if (from == to)
+            continue;
+        const int64_t same = moved(h, from, to);
+        const int64_t limit = h->told[0] + ((h->heat[n / h->steps] * h->surprise[v & 4095]) >> 30);
+        const int64_t cost = laid(h, same, limit, &height);
+        if (cost == FAR)
+            continue;
+        accept(h, same, cost, height);
+        if (n % 64 == 0)
+            straightened(h);
+    }
 }

@@ -27,7 +27,7 @@ _COMPILE_SECONDS = 120
 _EXACT_BEST = 4096  # parts up to which the best state is kept at every step, not only at the end of a stage
 _NEAR = 9  # nearest sites of a table that a move looks at
 #: -ln(u) of 4096 midpoints in 2^-20 steps: rounded so coarsely that every libm gives the same integers.
-_SURPRISE = np.rint(-np.log((np.arange(4096) + 0.5) / 4096) * 2.0**20).astype(np.int64)
+SURPRISE = np.rint(-np.log((np.arange(4096) + 0.5) / 4096) * 2.0**20).astype(np.int64)
 _INTEGERS = (
     "sites", "parts", "movable", "width", "height", "near_count", "near_radius", "stages", "steps", "shift",
     "exact_best",
@@ -137,7 +137,7 @@ def library() -> Any:
 def _loaded(path: Path) -> Any:
     try:
         found = ctypes.CDLL(str(path))
-        for call in (found.nmc_anneal, found.nmc_pack):
+        for call in (found.nmc_anneal, found.nmc_pack, found.nmc_heap):
             call.argtypes, call.restype = [ctypes.c_void_p], None
     except (OSError, AttributeError):
         return None
@@ -197,7 +197,7 @@ def run(
         raise RuntimeError("there is no C compiler")
     if found is None:
         twin = Twin(graph, sites, free, near, state)
-        twin.run(heat, radius, _SURPRISE, steps, shift, graph.parts <= _EXACT_BEST, seed)
+        twin.run(heat, radius, SURPRISE, steps, shift, graph.parts <= _EXACT_BEST, seed)
         told = twin.told
     else:
         told = _compiled(found, graph, sites, free, near, state, heat, radius, steps, shift, seed)
@@ -234,7 +234,7 @@ def _compiled(
     arrays = {
         "start": graph.start, "partner": graph.partner, "weight": graph.weight, "free": free, "xs": sites.xs,
         "ys": sites.ys, "table": sites.table, "near": near, "heat": np.ascontiguousarray(heat, np.int64),
-        "radius": np.ascontiguousarray(radius, np.int64), "surprise": _SURPRISE, **state, "told": told,
+        "radius": np.ascontiguousarray(radius, np.int64), "surprise": SURPRISE, **state, "told": told,
     }  # fmt: skip
     numbers = (
         sites.count, graph.parts, len(free), len(sites.xs), len(sites.ys), near.shape[1], sites.near_radius,

@@ -2,18 +2,20 @@
 
 Two-dimensional packing with given times (Moffitt, "MiniMalloc", ASPLOS 2023): each buffer lives in a half-open span of
 time and takes a contiguous range of addresses; buffers that live at the same time must not overlap. The least height
-is at least the largest sum of sizes alive at one time. First a canonical search (buffers in a fixed order, each at the
-lowest free offset, orders improved step by step), then CP-SAT's ``no_overlap_2d`` for what that leaves open.
+is at least the largest sum of sizes alive at one time.
+First a canonical search (buffers in a fixed order, each at the lowest free offset, orders improved step by step), then
+annealed orders, then CP-SAT's ``no_overlap_2d`` for what those leave open.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 
 import numpy as np
 
 from nmc.ir.dataclass import dataclass
-from nmc.passes.map import packing
+from nmc.passes.map import heap, packing
 from nmc.passes.map.canonical import first_fit, ranks, shaken
 from nmc.passes.map.solver import solver as cp_solver
 from nmc.passes.map.sparse import IntArray
@@ -23,8 +25,10 @@ _MAX_BYTES = 1 << 48
 _EXACT_BUFFERS = 1_000
 #: Shares of the budget of the search: twice with each order as it is, and many short ones with the orders shaken.
 _PLAIN, _SHAKEN, _SHAKES = (0.01, 0.06), 0.002, 120
-#: Shares of the limit of CP-SAT, and what is asked for beyond what is enough.
-_EXACT = ((0.8, 0.0), (0.2, 0.0196))
+#: Annealed orders, each with as many moves as the search has states: for a height that is enough, and before the rest
+#: is left to halving, for a little more than that.
+_HEAPS, _MORE_HEAPS, _MORE = 4, 12, 0.0196
+_MOVES = 50_000  # where there are fewer, one more try is not worth its beginning
 _LOWER = 0.05  # share of the budget for each height tried between the bound and the best found
 
 
@@ -66,7 +70,7 @@ class Allocation:
     status : str
         "optimal" if `height` equals `bound`, else "feasible".
     method : str
-        "first-fit", "canonical" or "cp-sat": the step that found the offsets.
+        "first-fit", "canonical", "annealed" or "cp-sat": the step that found the offsets.
     """
 
     offsets: tuple[int, ...]
@@ -86,7 +90,7 @@ class Allocation:
 
 
 def allocate(
-    buffers: Sequence[Buffer], capacity: int = 0, limit: float = 4.5, nodes: int = 1_000_000
+    buffers: Sequence[Buffer], capacity: int = 0, limit: float = 3.6, nodes: int = 1_000_000
 ) -> Allocation:
     """Give every buffer an offset.
 
@@ -118,9 +122,11 @@ def allocate(
     work = _Work(*_columns(buffers), load(buffers), capacity)
     if work.open and nodes > 0 and len(buffers) <= packing.MOST:
         work.search(nodes)
+        work.anneal(nodes, 0.0, range(_HEAPS))
     if work.open and work.bound <= work.enough and limit > 0 and len(buffers) <= _EXACT_BUFFERS:
         work.exact(limit)
     if work.open and nodes > 0 and len(buffers) <= packing.MOST:
+        work.anneal(nodes, _MORE, range(_HEAPS, _HEAPS + _MORE_HEAPS))
         work.lower(nodes)
     status = "optimal" if work.height == work.bound else "feasible"
     return Allocation(tuple(work.offsets.tolist()), work.height, work.bound, status, work.method)
@@ -174,17 +180,28 @@ class _Work:
                 return None
         return None
 
+    def anneal(self, moves: int, more: float, seeds: Iterable[int]) -> None:
+        """Anneal orders for a height that is low enough, or a share `more` than that."""
+        begin, end, size, align = self._columns
+        high = int(self._least_enough * (1 + more)) // self._unit
+        scaled = size // self._unit, np.maximum(align // self._unit, 1)
+        if scaled[0].sum() + scaled[1].sum() >= heap.MOST:
+            return
+        for seed in islice(seeds, 1 + moves // _MOVES):
+            if not self.open or self.bound > self.enough * (1 + more) or self.height <= high * self._unit:
+                return
+            found = heap.heap(begin, end, *scaled, high, moves, seed, timed=seed % 2 == 1)
+            if found.height * self._unit < self.height:
+                self._take(found.offsets * self._unit, "annealed")
+
     def exact(self, limit: float) -> None:
-        """Ask CP-SAT the same, and if it cannot tell, for a little more than is enough."""
-        for share, more in _EXACT:
-            height = int(self._least_enough * (1 + more)) // self._unit * self._unit
-            if not (self.bound <= height < self.height and self.open):
-                continue
-            found, infeasible = _solve_within(*self._columns, height, share * limit)
+        """Ask CP-SAT for an allocation that is low enough."""
+        if self.bound <= self._least_enough < self.height:
+            found, infeasible = _solve_within(*self._columns, self._least_enough, limit)
             if found is not None:
                 self._take(found, "cp-sat")
             elif infeasible:
-                self.bound = max(self.bound, height + self._unit)
+                self.bound = max(self.bound, self._least_enough + self._unit)
 
     def lower(self, nodes: int) -> None:
         """Halve what lies between the heights known to be too low, or given up, and the best one."""

@@ -17,6 +17,7 @@ Effort = Literal["fast", "normal", "best"]
 MOST = 600
 #: Boxes up to which spikes between cores are made fewer.
 _TRAFFIC = {"fast": 24, "normal": 60, "best": MOST}
+_WHOLE = 16  # boxes for which any budget takes a second at most
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ def less_traffic(
         sizes=[[boxed.demand.get(name, 0) for name in names] for boxed in boxes],
         capacity=[target.limits[name] for name in names],
         shared=[boxed.shared for boxed in boxes], traffic=between,
-    ), "fast")  # fmt: skip
+    ), effort if effort == "best" or len(boxes) <= _WHOLE else "fast")  # fmt: skip
     better = (found.bins, found.traffic) < now
     return (found.assignment if better else None), {found.bins: found.traffic_bound}
 

@@ -273,7 +273,9 @@ class _Partitioner:
         )
         if found is None:
             rider = f"however it is cut in up to {most} boxes"
-            if not self._tell(population, self._demand(population, whole), "it takes", rider):
+            least = self._demand(population, smallest_box(shape))
+            told = self._tell(population, least, "one neuron alone takes", rider)
+            if not told and not self._tell(population, self._demand(population, whole), "it takes", rider):
                 message = f"%{population.out} fits no core {rider}"
                 self.problems.append(Diagnostic("E0710", message, where=str(population.loc or "")))
         else:

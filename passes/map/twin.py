@@ -20,7 +20,7 @@ def _mixed(z: Any) -> Any:
     return z ^ (z >> np.uint64(31))
 
 
-def _draws(seed: int, begin: int, end: int) -> tuple[list[int], list[int]]:
+def draws(seed: int, begin: int, end: int) -> tuple[list[int], list[int]]:
     """Two 64-bit numbers for each of the proposals begin..end-1."""
     first = np.uint64((seed + 2 * begin * _GAMMA) & _MASK)
     count = first + np.arange(2 * (end - begin), dtype=np.uint64) * np.uint64(_GAMMA)
@@ -53,7 +53,7 @@ class Twin:
         for number, (hot, reach) in enumerate(zip(heat.tolist(), radius.tolist(), strict=True)):
             for begin in range(number * steps, (number + 1) * steps, _CHUNK):
                 end = min(begin + _CHUNK, (number + 1) * steps)
-                for u, v in zip(*_draws(seed, begin, end), strict=True):
+                for u, v in zip(*draws(seed, begin, end), strict=True):
                     limit = -1 if hot < 0 else (hot * table[v & 4095]) >> shift
                     self._propose(u, v, reach, limit, hot < 0, exact)
             if self.told[0] < self.told[1]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from nmc.ir.dataclass import dataclass
 from nmc.ir.diagnostics import fail
@@ -70,8 +71,14 @@ def names() -> tuple[str, ...]:
     return tuple(chip_data()["devices"])
 
 
-def device(name: str) -> Device:
+def device(name: str, known: Mapping[str, Any] | None = None) -> Device:
     """Give a device by name.
+
+    Parameters
+    ----------
+    name : str
+    known : mapping, optional
+        The table ``devices`` of a target, where a chip file made some of them smaller.
 
     Raises
     ------
@@ -80,7 +87,7 @@ def device(name: str) -> Device:
     """
     from nmc.targets.fpga.target import chip_data
 
-    known = chip_data()["devices"]
+    known = chip_data()["devices"] if known is None else known
     if name not in known:
         raise fail("E0722", f"there is no device {name!r}", hint=f"known: {', '.join(known)}")
     entry = known[name]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -90,7 +89,11 @@ class Candidate:
         return (self.needs.luts, self.needs.block_rams, -self.rate)
 
     def __str__(self) -> str:
-        return f"{self.shape.cores} core{'s' if self.shape.cores > 1 else ''} x {self.shape.lanes} lanes"
+        return _shown(self.shape.cores, self.shape.lanes)
+
+
+def _shown(cores: int, lanes: int) -> str:
+    return f"{cores} core{'s' if cores > 1 else ''} x {lanes} lanes"
 
 
 def choose(module: Module, target: Target, name: str) -> Candidate:
@@ -104,13 +107,16 @@ def choose(module: Module, target: Target, name: str) -> Candidate:
     NmcError
         E0949 (`DoesNotFit`) where none does, with what the nearest ones lack.
     """
-    chip = device(target.data["device"]) if target.data["device"] else None
+    chip = device(target.data["device"], target.data["devices"]) if target.data["device"] else None
     rate = float(target.data["target_rate"])
     found, best = list[Candidate](), None
     problems = list[DoesNotFit]()
-    for least, size in _sizes(module, target, chip):
-        if best is not None and least > best.needs.luts:
+    sizes = _sizes(module, target, chip)
+    for least, size in sizes:
+        if best is not None and least.luts > best.needs.luts:
             break
+        if _lacking(least, chip):
+            continue
         try:
             made = _candidate(module, target, name, size, chip)
         except DoesNotFit as error:
@@ -123,7 +129,12 @@ def choose(module: Module, target: Target, name: str) -> Candidate:
         return _noted(best, target)
     if not found and problems:
         raise problems[0]
-    raise _refusal(found, chip, rate)
+    raise _refusal(found, chip, rate, sizes)
+
+
+def _lacking(least: Needs, chip: Device | None) -> list[str]:
+    """What a device has too little of for a size, before anything is on it; block RAMs depend on the network."""
+    return replace(least, block_rams=0).beyond(chip) if chip else []
 
 
 def _noted(best: Candidate, target: Target) -> Candidate:
@@ -132,14 +143,20 @@ def _noted(best: Candidate, target: Target) -> Candidate:
     return replace(best, mapped=best.mapped.with_attrs(**asked))
 
 
-def _refusal(found: list[Candidate], chip: Device | None, rate: float) -> DoesNotFit:
-    """Why no candidate does, in figures, and what would help."""
+def _refusal(
+    found: list[Candidate], chip: Device | None, rate: float, sizes: list[tuple[Needs, tuple[int, int]]]
+) -> DoesNotFit:
+    """Why no candidate does, or where there is none no size, in figures, and what would help."""
 
     def distance(item: Candidate) -> tuple[float, ...]:
         return (len(item.lacks(chip, 0.0)), -item.rate if rate else 0.0, *item.cost)
 
     nearest = sorted(found, key=distance)[:_TOLD]
-    told = "; ".join(f"{item}: {', '.join(item.lacks(chip, rate))}" for item in nearest) or "no core holds it"
+    short = [(str(item), item.lacks(chip, rate)) for item in nearest]
+    short = short or [
+        (_shown(cores, lanes), _lacking(least, chip)) for least, (lanes, cores) in sizes[:_TOLD]
+    ]
+    told = "; ".join(f"{size}: {', '.join(lacks)}" for size, lacks in short) or "no core holds it"
     asked = (chip.name if chip else "", f"{rate:,.0f} samples a second" if rate else "")
     hint = "fewer weight bits, a larger device, a lower rate, or fewer steps"
     if chip and nearest and (ways := _narrower(nearest[0], chip)):
@@ -160,9 +177,9 @@ def _narrower(item: Candidate, chip: Device) -> str:
     return f"--bits {bits.removeprefix('int')} takes {shown}"
 
 
-def _sizes(module: Module, target: Target, chip: Device | None) -> Iterator[tuple[int, tuple[int, int]]]:
-    """Lanes and cores to try, with the LUTs that they take at least, the cheapest first."""
-    given, found = target.data["shape"], list[tuple[int, tuple[int, int]]]()
+def _sizes(module: Module, target: Target, chip: Device | None) -> list[tuple[Needs, tuple[int, int]]]:
+    """Lanes and cores to try, with what they take at least, the fewest LUTs first."""
+    given, found = target.data["shape"], list[tuple[Needs, tuple[int, int]]]()
     populations = module.of_type(dialect.Neuron)
     neurons, first = sum(op.result.type.size for op in populations), populations[0]
     for lanes in (given["lanes"],) if "lanes" in given else LANES:
@@ -179,9 +196,8 @@ def _sizes(module: Module, target: Target, chip: Device | None) -> Iterator[tupl
                 ),
                 chip.family if chip else "ecp5",
             )  # fmt: skip
-            if not (chip and replace(small, block_rams=0).beyond(chip)):
-                found.append((small.luts, (lanes, cores)))
-    yield from sorted(found)
+            found.append((small, (lanes, cores)))
+    return sorted(found, key=lambda item: (item[0].luts, item[1]))
 
 
 def _groups(module: Module, lanes: int) -> int:

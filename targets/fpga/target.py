@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from nmc.ir.diagnostics import fail
-from nmc.ir.target import Target
+from nmc.ir.target import Target, check_entries, lowered
 from nmc.targets.fpga.demands import FpgaDemands
+from nmc.targets.fpga.devices import RESOURCES
 from nmc.targets.fpga.shape import MAX_CORES, Shape
 
 #: Lanes where nobody says how many: the fastest shape whose clock was measured at 120 MHz (facts/fpga.md 2.4).
@@ -38,7 +39,7 @@ def load(changes: Mapping[str, Any] | None = None) -> Target:
     changes : mapping
         Tables of a user's TOML file: ``[shape]`` with fields of `nmc.targets.fpga.shape.Shape` that are fixed (the
         others are made to fit the network), ``device = "ecp5-85k"``, ``target_rate`` (samples a second),
-        ``[limits.compartments] value = 256``.
+        ``[limits.compartments] value = 256``, ``[devices.up5k] multipliers = 4`` (less of a device).
 
     Raises
     ------
@@ -46,7 +47,10 @@ def load(changes: Mapping[str, Any] | None = None) -> Target:
         E0722 for anything else in these tables, E1001 for a shape that cannot be.
     """
     data, changes = dict(chip_data()), changes or {}
+    check_entries("the FPGA core", changes, "chips", "limits", "shape", "device", "target_rate", "devices")
     given = _shape(changes.get("shape", {}))
+    if changes.get("chips", 1) != 1:
+        raise fail("E0722", "the FPGA core is one chip: chips must be 1")
     device = changes.get("device", "")
     if device and device not in data["devices"]:
         raise fail("E0722", f"there is no device {device!r}", hint=f"known: {', '.join(data['devices'])}")
@@ -54,7 +58,7 @@ def load(changes: Mapping[str, Any] | None = None) -> Target:
     if isinstance(rate, bool) or not isinstance(rate, int | float) or rate < 0:
         raise fail("E0722", f"target_rate is {rate!r}, not samples a second")
     limits = {name: int(entry["value"]) for name, entry in data["limits"].items()}
-    limits |= _changed(limits, changes)
+    limits |= lowered("the FPGA core", data["limits"], limits, changes)
     limits |= {name: int(given[field]) for name, field in _OF_SHAPE.items() if given.get(field)}
     lanes = int(given.get("lanes", LANES))
     limits["groups"] = min(
@@ -68,7 +72,13 @@ def load(changes: Mapping[str, Any] | None = None) -> Target:
         cores_per_tile=1,
         chips=1,
         costs=data["costs"],
-        data={**data, "shape": given, "device": device, "target_rate": float(rate)},
+        data={
+            **data,
+            "shape": given,
+            "device": device,
+            "target_rate": float(rate),
+            "devices": _devices(data["devices"], changes.get("devices", {})),
+        },  # fmt: skip
         sources={name: str(entry["source"]) for name, entry in data["limits"].items()},
         combined_by_max=frozenset(),
         demands=FpgaDemands(lanes),
@@ -84,16 +94,14 @@ def _shape(table: object) -> dict[str, Any]:
     return {name: value for name, value in table.items() if name in known}
 
 
-def _changed(limits: Mapping[str, int], changes: Mapping[str, Any]) -> dict[str, int]:
-    table = changes.get("limits", {})
-    if not isinstance(table, dict):
-        raise fail("E0722", "limits must be a table: [limits.compartments] value = 256")
-    given: dict[str, int] = {}
-    for name, entry in table.items():
-        number = entry.get("value") if isinstance(entry, dict) else entry
-        if name not in limits:
-            raise fail("E0722", f"the FPGA core has no limit {name!r}; it has {', '.join(limits)}")
-        if not isinstance(number, int) or not 0 < number <= limits[name]:
-            raise fail("E0722", f"limit {name} must be 1..{limits[name]}, not {number!r}")
-        given[name] = number
-    return given
+def _devices(known: Mapping[str, Any], changes: object) -> dict[str, Any]:
+    """The devices, with as much less of what they have as a chip file says."""
+    if not isinstance(changes, dict):
+        raise fail("E0722", "devices must be a table, like [devices.up5k] multipliers = 4")
+    found = dict(known)
+    for name in changes:
+        if name not in known:
+            raise fail("E0722", f"there is no device {name!r}", hint=f"known: {', '.join(known)}")
+        limits = {resource: known[name][resource] for resource in RESOURCES}
+        found[name] = {**known[name], **lowered(f"device {name}", {}, limits, changes, name)}
+    return found

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nmc.ir.diagnostics import fail
-from nmc.ir.target import Target
+from nmc.ir.target import Target, check_entries, lowered
 from nmc.targets.loihi.demands import LoihiDemands
 
 
@@ -33,8 +33,9 @@ def load(changes: Mapping[str, Any] | None = None) -> Target:
         E0722 for a limit that Loihi does not have or a value that is not a positive integer.
     """
     data, changes = _data(), changes or {}
+    check_entries("Loihi", changes, "chips", "limits")
     limits = {name: int(entry["value"]) for name, entry in data["limits"].items()}
-    limits |= _changed(limits, changes)
+    limits |= lowered("Loihi", data["limits"], limits, changes)
     chips = changes.get("chips", 1)
     if not isinstance(chips, int) or not 1 <= chips <= data["mesh"]["chips"]["value"]:
         raise fail("E0722", f"chips must be 1..{data['mesh']['chips']['value']}, not {chips!r}")
@@ -55,18 +56,3 @@ def load(changes: Mapping[str, Any] | None = None) -> Target:
         combined_by_max=frozenset({"words_per_axon"}),
         demands=LoihiDemands(words),
     )
-
-
-def _changed(limits: Mapping[str, int], changes: Mapping[str, Any]) -> dict[str, int]:
-    table = changes.get("limits", {})
-    if not isinstance(table, dict):
-        raise fail("E0722", "limits must be a table: [limits.compartments] value = 512")
-    given: dict[str, int] = {}
-    for name, entry in table.items():
-        number = entry.get("value") if isinstance(entry, dict) else entry
-        if name not in limits:
-            raise fail("E0722", f"Loihi has no limit {name!r}; it has {', '.join(limits)}")
-        if not isinstance(number, int) or not 0 < number <= limits[name]:
-            raise fail("E0722", f"limit {name} must be 1..{limits[name]}, not {number!r}")
-        given[name] = number
-    return given

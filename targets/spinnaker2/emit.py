@@ -11,6 +11,7 @@ from nmc.ir.module import Module
 from nmc.ir.op import Op
 from nmc.ir.ops import snn
 from nmc.ir.ops.mapped import HOST, Neurons
+from nmc.ir.target import resolve
 from nmc.passes.base import Pass
 from nmc.passes.map.place import check_placed
 from nmc.targets.spinnaker2 import ops as s2
@@ -20,7 +21,7 @@ from nmc.targets.spinnaker2.keys import KeyRange, allocate
 from nmc.targets.spinnaker2.layout import Box, ChipImage, InputMap, OutputMap, Part, PopMap, Route
 from nmc.targets.spinnaker2.programs import Site, program
 from nmc.targets.spinnaker2.router import Flow, Place, noc_targets, tables
-from nmc.targets.spinnaker2.target import chip_data, place_of
+from nmc.targets.spinnaker2.target import place_of
 from nmc.targets.spinnaker2.ways import place_of_part, ways
 
 
@@ -113,7 +114,7 @@ def build_image(module: Module) -> ChipImage:
     """
     check_placed(module)
     where = layout_of(module)
-    limit = int(chip_data()["router"]["entries"]["value"])
+    limit = int(resolve(module.attr("target", "spinnaker2")).data["router"]["entries"]["value"])
     try:
         routers = _routers(where, limit)
     except DoesNotFit:

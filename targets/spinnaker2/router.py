@@ -11,7 +11,7 @@ from nmc.ir.diagnostics import Diagnostic, DoesNotFit
 from nmc.targets.spinnaker2.engines.chip import matches
 from nmc.targets.spinnaker2.keys import KeyRange
 from nmc.targets.spinnaker2.layout import LINK_STEPS, LINKS, NocTarget, Route
-from nmc.targets.spinnaker2.target import place_on_qpe, qpe_of
+from nmc.targets.spinnaker2.target import chip_data, place_on_qpe, qpe_of
 
 Place = tuple[int, int]
 _EAST, _WEST = LINK_STEPS.index((1, 0)), LINK_STEPS.index((-1, 0))
@@ -97,8 +97,12 @@ def tables(
         short = compress(table)
         if len(short) > limit:
             before = f"{len(table):,} before compression"
-            text = f"the router of chip {chip} needs {len(short):,} of {limit:,} entries ({before})"
-            raise DoesNotFit(Diagnostic("E0926", text, hint="fewer and larger populations"))
+            text = f"the router of chip {chip} needs {len(short):,} of {limit:,} entries ({before}"
+            source = chip_data()["router"]["entries"]["source"]
+            hint = (
+                "fewer and larger populations, or fewer weight bits: each part of a population takes an entry"
+            )
+            raise DoesNotFit(Diagnostic("E0926", f"{text}; source: {source})", hint=hint))
         differing = wrong_keys(table, short, sizes)
         assert not differing, f"compression sends {differing} keys elsewhere"
         found[chip] = tuple(short)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nmc.ir.diagnostics import fail
-from nmc.ir.target import Target
+from nmc.ir.target import Target, check_entries, lowered
 from nmc.targets.spinnaker2.demands import SpinnakerDemands
 
 
@@ -27,7 +27,7 @@ def load(changes: Mapping[str, Any] | None = None) -> Target:
     ----------
     changes : mapping
         Tables of a user's TOML file that replace entries: ``[limits.sram_bytes] value = 65536``, ``chips = 4``,
-        ``clock = 150`` (MHz: what ticks are cut and warned for).
+        ``clock = 150`` (MHz: what ticks are cut and warned for), ``[router] entries = 1024``.
 
     Raises
     ------
@@ -35,9 +35,10 @@ def load(changes: Mapping[str, Any] | None = None) -> Target:
         E0722 for a limit or clock that SpiNNaker2 does not have or a value that is not a positive integer.
     """
     data, changes = chip_data(), changes or {}
+    check_entries("SpiNNaker2", changes, "chips", "clock", "limits", "router")
     limits = {name: int(entry["value"]) for name, entry in data["limits"].items()}
     limits["update_cycles"] = round(_clock(changes) * 1e6 * data["chip"]["tick"]["value"])
-    limits |= _changed(limits, changes)
+    limits |= lowered("SpiNNaker2", data["limits"], limits, changes)
     chips = changes.get("chips", 1)
     if not isinstance(chips, int) or not 1 <= chips <= data["chip"]["chips"]["value"]:
         raise fail("E0722", f"chips must be 1..{data['chip']['chips']['value']}, not {chips!r}")
@@ -49,7 +50,7 @@ def load(changes: Mapping[str, Any] | None = None) -> Target:
         cores_per_tile=4,
         chips=chips,
         costs=data["costs"],
-        data=data,
+        data={**data, "router": _router(data["router"], changes)},
         sources={name: str(entry["source"]) for name, entry in data["limits"].items()},
         combined_by_max=frozenset(),
         demands=SpinnakerDemands(),
@@ -104,16 +105,8 @@ def _clock(changes: Mapping[str, Any]) -> int:
     return int(clock)
 
 
-def _changed(limits: Mapping[str, int], changes: Mapping[str, Any]) -> dict[str, int]:
-    table = changes.get("limits", {})
-    if not isinstance(table, dict):
-        raise fail("E0722", "limits must be a table: [limits.sram_bytes] value = 65536")
-    given: dict[str, int] = {}
-    for name, entry in table.items():
-        number = entry.get("value") if isinstance(entry, dict) else entry
-        if name not in limits:
-            raise fail("E0722", f"SpiNNaker2 has no limit {name!r}; it has {', '.join(limits)}")
-        if not isinstance(number, int) or not 0 < number <= limits[name]:
-            raise fail("E0722", f"limit {name} must be 1..{limits[name]}, not {number!r}")
-        given[name] = number
-    return given
+def _router(entries: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The table of the router with the limits that a chip file lowers."""
+    limits = {name: int(entry["value"]) for name, entry in entries.items()}
+    less = lowered("the router of SpiNNaker2", entries, limits, changes, "router")
+    return {name: {**entry, "value": less.get(name, limits[name])} for name, entry in entries.items()}

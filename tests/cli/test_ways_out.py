@@ -219,3 +219,96 @@ def test_a_rate_that_no_shape_reaches_is_told_with_a_device_and_a_rate_that_do(
     assert needed > most == 5280
     assert {way[way.index("--device") + 1] for way in applied(words, done.err)} == {"up5k", "ecp5-25k"}
     assert_way_out(nmc, words, done.err, tmp_path)
+
+
+@pytest.mark.slow
+def test_one_large_ram_too_many_is_told_and_fewer_bits_take_less(nmc: Nmc, tmp_path: Path) -> None:
+    """132,000 weights of eight bits take five large RAMs of 256 kbit; an iCE40 UP5K has four."""
+    net = program(tmp_path, 400, 330)
+    words = ["compile", net, "--target", "fpga", "--device", "up5k", "--effort", "fast", "-q"]
+    done = nmc(*words)
+    assert done.code == 2 and asked(done.err, "large rams") == (5, 4)
+    assert_way_out(nmc, words, done.err, tmp_path)
+
+
+def test_one_multiplier_too_many_is_told_and_a_device_that_has_it_does(nmc: Nmc, tmp_path: Path) -> None:
+    net, target = tmp_path / "net.snn", tmp_path / "few.toml"
+    net.write_text(MANY.format(outputs=30, inputs=20, neurons=40))
+    target.write_text('base = "fpga"\n[devices.up5k]\nmultipliers = 1\n')
+    words = ["compile", net, "--target", target, "--device", "up5k", "--effort", "fast", "-q"]
+    done = nmc(*words)
+    assert done.code == 2 and asked(done.err, "multipliers") == (2, 1)
+    assert_way_out(nmc, words, done.err, tmp_path)
+
+
+@pytest.mark.slow
+def test_one_percent_over_the_entries_of_a_router(nmc: Nmc, tmp_path: Path) -> None:
+    """PEs with one neuron each: what only the image shows is tried up to the image."""
+    net, target = tmp_path / "net.snn", tmp_path / "chip.toml"
+    net.write_text(MANY.format(outputs=2, inputs=4, neurons=24))
+    small = 'base = "spinnaker2"\n[limits]\ncompartments = 1\n[router]\nentries = '
+    words = ["compile", net, "--target", target, "--effort", "fast", "-q"]
+    target.write_text(f"{small}1\n")
+    needed, _ = asked(nmc(*words).err, "entries")
+    target.write_text(f"{small}{needed * 100 // 101}\n")
+    done = nmc(*words, "-o", tmp_path / "a.nmx")
+    assert done.code == 2 and "error[E0926]" in done.err and "source: " in done.err
+    assert_way_out(nmc, words, done.err, tmp_path)
+    target.write_text(f"{small}{needed}\n")
+    assert nmc(*words, "-o", tmp_path / "a.nmx").code == 0, "what was said to be needed is enough"
+
+
+#: Three inputs whose synapses differ in delay and weight: three formats.
+FORMATS = """
+network n(dt = 1 ms, steps = 8)
+input x[4] : raster()
+input y[4] : raster()
+input z[4] : raster()
+pop p[4] : lif(tau = 20 ms, v_threshold = 1.0)
+x -> p : dense(weight = uniform(0.2, 0.9))
+y -> p : dense(weight = uniform(0.2, 0.9), delay = 3 ms)
+z -> p : one_to_one(weight = 0.5)
+output p : count()
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "other", "limit", "needed"),
+    [
+        (MANY.format(outputs=200, inputs=4, neurons=4), "compartments = 10\n", "out_axon_words", 20),
+        (FORMATS, "", "synapse_formats", 3),
+    ],
+)
+def test_one_neuron_that_exceeds_a_limit_of_loihi_by_one(
+    nmc: Nmc, tmp_path: Path, text: str, other: str, limit: str, needed: int
+) -> None:
+    """A neuron that sends to twenty boxes, and one whose synapses take three formats: no cut helps."""
+    net, target = tmp_path / "net.snn", tmp_path / "chip.toml"
+    net.write_text(text)
+    words = ["compile", net, "--target", target, "--effort", "fast", "-q"]
+    target.write_text(f'base = "loihi"\nchips = 1\n[limits]\n{other}{limit} = {needed - 1}\n')
+    done = nmc(*words)
+    assert done.code == 2 and "source: " in done.err
+    assert asked(done.err, limit.replace("_", " ")) == (needed, needed - 1)
+    assert_way_out(nmc, words, done.err, tmp_path)
+    target.write_text(f'base = "loihi"\nchips = 1\n[limits]\n{other}{limit} = {needed}\n')
+    assert nmc(*words, "-o", tmp_path / "a.nmx").code == 0, "what was said to be needed is enough"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('base = "loihi"\n[limits]\ncx_base = 200', "cx_base of Loihi is fixed at 255"),
+        ('base = "loihi"\n[limits]\npop_size = 9', "pop_size of Loihi is fixed at 511"),
+        ('base = "spinnaker2"\n[router]\nroute_bits = 9', "route_bits of the router of SpiNNaker2 is fixed"),
+        ('base = "spinnaker2"\n[rows]\nconv = 1', "no entry 'rows'"),
+        ('base = "fpga"\nchips = 2', "chips must be 1"),
+        ('base = "fpga"\n[devices.up5k]\nmultipliers = 9', "multipliers must be 1..8"),
+    ],
+)
+def test_what_a_chip_file_cannot_change_is_refused_by_name(
+    nmc: Nmc, tmp_path: Path, text: str, told: str
+) -> None:
+    (tmp_path / "chip.toml").write_text(text)
+    done = nmc("targets", tmp_path / "chip.toml")
+    assert done.code == 1 and "error[E0722]" in done.err and told in done.err

@@ -129,7 +129,7 @@ def test_no_cheaper_shape_was_left_out(tmp_path: Path) -> None:
 def test_fewer_bits_are_priced_where_memory_lacks() -> None:
     shape = Shape(neurons=512, axons=1024)
     found = [Candidate(Module("none", "mapped", ()), shape, needs(shape), 500.0)]
-    (told,) = sizing_module._refusal(found, device("ecp5-85k"), 1000.0).diagnostics
+    (told,) = sizing_module._refusal(found, device("ecp5-85k"), 1000.0, []).diagnostics
     less = needs(replace(shape, weights="int4")).block_rams
     assert told.code == "E0949" and f"--bits 4 takes {less} of 208 block rams" in (told.hint or "")
     for text in ("1 core x 4 lanes", "of 208 block rams", "500 of 1,000 samples a second", "ecp5-85k"):
