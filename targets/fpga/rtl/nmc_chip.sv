@@ -118,7 +118,8 @@ module nmc_chip #(
             .clk, .rst, .ev_push(core_push[k]), .ev_axon(push_axon), .ev_payload(push_payload), .ev_full(ev_full[k]),
             .go_tick, .go_clear, .tick, .last_group, .cost, .reach, .probe_on(probe_on[k]),
             .probe_first(GB'(probe_first[k])), .probe_last(GB'(probe_last[k])), .busy(core_busy[k]),
-            .bus_we(bus_we && sel == IB'(k)), .bus_re, .bus_here(sel == IB'(k)), .bus_space(space), .bus_row(row), .bus_wdata(stage), .bus_at(6'(at)),
+            .host_we(bus_we), .host_re(bus_re), .bus_here(sel == IB'(k)), .host_space(space), .host_row(row),
+            .host_wdata(stage), .bus_at(6'(at)),
             .bus_rdata(core_rdata[k]), .out_valid(s_valid[k]), .out_ready(s_ready[k]), .out_kind(s_kind[k*2+:2]),
             .out_more(s_more[k]), .out_index(s_index[k*14+:14]), .out_negative(s_negative[k]),
             .out_data(s_data[k*32+:32]), .did_event(did_event[k]), .did_walk(did_walk[k]),
@@ -144,7 +145,7 @@ module nmc_chip #(
     } state_t;
     state_t       state;
     logic         open, right, report, forever_off, fired, said;
-    logic [3:0]   op, wait4, index;
+    logic [3:0]   op, waited, index;
     logic [23:0]  left, quiet_from, ticks;
     logic [NWB-1:0] at, per_row;
     logic [5:0]   errors;
@@ -214,7 +215,7 @@ module nmc_chip #(
                         index <= in_word[27:24];
                         said  <= 0;
                         at    <= '0;
-                        wait4 <= '0;
+                        waited <= '0;
                         if (op == 12) begin
                             right <= in_word == MAGIC;
                             state <= HEAD_HASH;
@@ -276,14 +277,14 @@ module nmc_chip #(
                     state <= left == 0 ? DECODE : FILL;
                 end
                 LOAD: begin
-                    wait4 <= wait4 + 1'b1;
-                    if (wait4 == 4) begin
+                    waited <= waited + 1'b1;
+                    if (waited == 5) begin
                         stage[31:0] <= read;
                         state <= EMIT;
                     end
                 end
                 EMIT: if (out_ready) begin
-                    wait4 <= '0;
+                    waited <= '0;
                     if (!said) begin
                         said  <= 1;
                         state <= LOAD;

@@ -26,13 +26,13 @@ module nmc_core #(
     input  logic                 probe_on,
     input  logic [GB-1:0]        probe_first, probe_last,
     output logic                 busy,
-    // memories: bus_re, bus_row, bus_at stay until the word has come, four clocks later
-    input  logic                 bus_we,
-    input  logic                 bus_re,
-    input  logic                 bus_here,      // what is read is asked of this core; the others answer zero
-    input  logic [3:0]           bus_space,
-    input  logic [23:0]          bus_row,
-    input  logic [MW-1:0]        bus_wdata,
+    // memories: host_re, host_row, bus_at stay until the word has come, five clocks later
+    input  logic                 host_we,
+    input  logic                 host_re,
+    input  logic                 bus_here,      // this core is meant; the others answer zero
+    input  logic [3:0]           host_space,
+    input  logic [23:0]          host_row,
+    input  logic [MW-1:0]        host_wdata,
     input  logic [5:0]           bus_at,
     output logic [31:0]          bus_rdata,
     // spikes (kind 0), first word (1) and membranes (2) of probes; `more`: the next one belongs to this one
@@ -76,13 +76,28 @@ module nmc_core #(
     localparam logic [3:0] WEIGHTS = 0, GROUP_IDS = 1, AXON = 2, GEOMETRY = 3, CLASS_TABLE = 4, PARAMS = 5, STATES = 6,
         TRACES = 10;
 
+    // ------------------------------------------------------------------ what the host writes and reads, a clock later:
+    // the memories of a core lie far from the chip's machine, and each core has registers of its own
+    logic          bus_we, bus_re;
+    logic [3:0]    bus_space;
+    logic [23:0]   bus_row;
+    logic [MW-1:0] bus_wdata;
+    always_ff @(posedge clk) begin
+        bus_we <= !rst && bus_here && host_we;
+        bus_re <= !rst && bus_here && host_re;
+        if (bus_here) {bus_space, bus_row, bus_wdata} <= {host_space, host_row, host_wdata};
+    end
+
     // ------------------------------------------------------------------ input queue
     logic                 ev_valid, ev_pop;
     logic [AB-1:0]        head_axon;
     logic signed [PB-1:0] head_payload;
-    nmc_fifo #(.W(AB + PB), .DEPTH(FIFO), .SLACK(1)) events (
+    logic                 ev_almost;
+    // one event may be on its way when the queue says, a clock late, that it is full
+    nmc_fifo #(.W(AB + PB), .DEPTH(FIFO), .SLACK(2)) events (
         .clk, .rst, .push(ev_push), .in({ev_axon, ev_payload}), .pop(ev_pop), .out({head_axon, head_payload}),
-        .valid(ev_valid), .almost(ev_full));
+        .valid(ev_valid), .almost(ev_almost));
+    always_ff @(posedge clk) ev_full <= !rst && ev_almost;
 
     // ------------------------------------------------------------------ descriptor of the next event
     logic [1:0]      fetch;
@@ -238,7 +253,7 @@ module nmc_core #(
     assign did_walk = v5;
 
     // ------------------------------------------------------------------ walk of a tick
-    logic          b_run, b_clear, fires_almost;
+    logic          b_run, b_clear, begins, clears, fires_almost;
     logic [GB-1:0] b_group;
     logic [10:1]   tv;
     logic [6:1]    tc;
@@ -247,17 +262,20 @@ module nmc_core #(
     assign issue = b_run && !fires_almost;
     always_ff @(posedge clk)
         if (rst) begin
-            b_run <= 0;
-            tv    <= '0;
+            b_run  <= 0;
+            begins <= 0;
+            tv     <= '0;
         end else begin
-            if (go_tick || go_clear) b_run <= 1;
+            begins <= go_tick || go_clear;
+            if (begins) b_run <= 1;
             else if (issue && b_group == (b_clear ? GB'(GROUPS - 1) : last_group)) b_run <= 0;
             tv <= {tv[9:1], issue};
         end
     always_ff @(posedge clk) begin
-        if (go_tick || go_clear) begin
+        clears <= go_clear;
+        if (begins) begin
             b_group <= '0;
-            b_clear <= go_clear;
+            b_clear <= clears;
         end else if (issue) b_group <= b_group + 1'b1;
         tc    <= {tc[5:1], b_clear};
         tg[1] <= b_group;
@@ -459,7 +477,7 @@ module nmc_core #(
         end
 
     always_ff @(posedge clk)
-        busy <= go_tick || go_clear || ev_push || ev_valid || n_valid || w_valid || v1 || v2 || v2r || v3 || v4 || v5 || b_run
+        busy <= go_tick || go_clear || begins || ev_push || ev_valid || n_valid || w_valid || v1 || v2 || v2r || v3 || v4 || v5 || b_run
                 || tv != 0 || fires_valid || o_busy || clearing;
 
     // ------------------------------------------------------------------ readback: word bus_at of the row.

@@ -20,7 +20,7 @@ from nmc.targets.fpga import bram
 from nmc.targets.fpga.devices import Device, Needs, large_weights
 from nmc.targets.fpga.shape import Shape
 from nmc.targets.fpga.sim.build import RTL, SOURCES, Shell, top
-from nmc.targets.fpga.synth import tools
+from nmc.targets.fpga.synth import outreg, tools
 from nmc.targets.fpga.synth.contents import Bits, hex_text
 
 #: Yosys' script by family; wide multiplexers of an ECP5 cost more LUTs than they save (YosysHQ/yosys #4798).
@@ -79,6 +79,7 @@ class Design:
         digest = hashlib.sha256(self.text().encode())
         for source in SOURCES:
             digest.update((RTL / source).read_bytes())
+        digest.update(Path(outreg.__file__).read_bytes())
         given = (SYNTHESIS[family], WANTED[family], self.device.options, self.seed, self.pins)
         versions = [tools.version_of(path) for path in tools.locate(family)]
         digest.update(json.dumps([given, versions]).encode())
@@ -172,8 +173,16 @@ def _synthesised(design: Design, contents: Sequence[Bits], tool: str, folder: Pa
     files = " ".join((*SOURCES, "nmc_top.sv"))
     script = f"read_verilog -sv {files}; {SYNTHESIS[design.device.family]}; tee -q -o stat.json stat -json"
     tools.run([tool, "-q", "-p", script], folder)
+    if design.device.family == "ecp5":
+        _registers_into_block_rams(folder / "net.json")
     cells = json.loads((folder / "stat.json").read_text())["design"]["num_cells_by_type"]
     return {name: int(count) for name, count in cells.items()}
+
+
+def _registers_into_block_rams(path: Path) -> None:
+    netlist = json.loads(path.read_text())
+    outreg.merge(netlist)
+    path.write_text(json.dumps(netlist), encoding="utf-8")
 
 
 def counted(cells: dict[str, int], family: str) -> Needs:
