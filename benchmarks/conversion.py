@@ -26,6 +26,9 @@ a chip. Columns:
   rightly or wrongly: a conversion that loses nothing has 0, and accuracies that differ by less are a matter of chance.
 - ``s T``: CPU seconds of running all images T steps. ``conv s``: of converting, calibration included (ours with reading
   the file, SpikingJelly's without building its float network).
+- ``b:c p`` (second table): images that only the first line answers rightly, and only this one, and the probability
+  of a split as uneven as that where both are equally good (McNemar's exact test, two-sided): above 0.05 the order of
+  the two accuracies is chance.
 - ``steps``: the least T measured from which on the accuracy stays within 0.5 points of the float network's.
 - Ratios to the first line, above 1 where the first line is better: ``x steps`` of ``steps``, ``x s`` of the seconds of
   the longest run, ``x there`` of the seconds of a run of ``steps`` steps.
@@ -100,11 +103,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from nmc.driver import load, opt
@@ -152,6 +156,8 @@ class Row:
         Number of time steps -> images that are answered otherwise than by the float network.
     chosen : dict
         Number of time steps -> what was chosen for it.
+    answers : dict
+        Number of time steps -> the answer to each image.
     """
 
     name: str
@@ -162,16 +168,17 @@ class Row:
     settled_seconds: float | None = None
     differ: dict[int, int] = field(default_factory=dict)
     chosen: dict[int, str] = field(default_factory=dict)
+    answers: dict[int, list[int]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, name: str, figures: dict[str, Any]) -> Row:
         """Make a row of a worker's JSON, whose keys are strings."""
-        right, spent, differ, chosen = (
+        right, spent, differ, chosen, answers = (
             {int(t): v for t, v in figures.get(key, {}).items()}
-            for key in ("accuracy", "seconds", "differ", "chosen")
+            for key in ("accuracy", "seconds", "differ", "chosen", "answers")
         )
         settled = figures.get("settled"), figures.get("settled_seconds")
-        return cls(name, right, spent, figures["conversion_seconds"], *settled, differ, chosen)
+        return cls(name, right, spent, figures["conversion_seconds"], *settled, differ, chosen, answers)
 
 
 def nmc_accuracy(
@@ -206,8 +213,8 @@ def nmc_accuracy(
     Returns
     -------
     dict
-        ``accuracy``, ``seconds`` and ``differ`` by steps, ``conversion_seconds`` and, for the exact one, ``settled``
-        and ``settled_seconds``.
+        ``accuracy``, ``seconds``, ``differ`` and ``answers`` by steps, ``conversion_seconds`` and, for the exact one,
+        ``settled`` and ``settled_seconds``.
     """
     x, y = data
     begin = time.process_time()
@@ -232,7 +239,7 @@ def budgeted(
     images, _ = load_samples(str(calib[0]), limit=calib[1])
     module = load(model)
     made = {count: choose_in_steps(module, images, count) for count in steps}
-    figures: dict[str, Any] = {"accuracy": {}, "seconds": {}, "differ": {}}
+    figures: dict[str, Any] = {"accuracy": {}, "seconds": {}, "differ": {}, "answers": {}}
     figures["chosen"] = {count: str(budget.setting) for count, budget in made.items()}
     figures["conversion_seconds"] = time.process_time() - begin
     for count, budget in made.items():
@@ -250,16 +257,18 @@ def converted(model: Path, calib: tuple[Path, int], levels: int, kind: str) -> t
 
 def read_out(
     network: Module, x: Array, y: Array, steps: Sequence[int], floats: Array
-) -> dict[str, dict[int, float]]:
-    """Run a spiking network for each number of steps; give accuracy, CPU seconds and what differs from `floats`."""
-    figures: dict[str, dict[int, float]] = {"accuracy": {}, "seconds": {}, "differ": {}}
+) -> dict[str, dict[int, Any]]:
+    """Run a spiking network for each number of steps; give answers, accuracy, seconds, what differs from `floats`."""
+    figures: dict[str, dict[int, Any]] = {"accuracy": {}, "seconds": {}, "differ": {}, "answers": {}}
     spiking_logits(network, x[:1], 1)  # imports what is imported late
     for count in steps:
         begin = time.process_time()
         logits = spiking_logits(network, x, count)
         figures["seconds"][count] = time.process_time() - begin
         figures["accuracy"][count] = accuracy(logits, y)
-        figures["differ"][count] = int((logits.argmax(axis=1) != floats).sum())
+        answers = logits.argmax(axis=1)
+        figures["differ"][count] = int((answers != floats).sum())
+        figures["answers"][count] = answers.tolist()
     return figures
 
 
@@ -335,11 +344,23 @@ def measure(name: str, options: argparse.Namespace) -> tuple[float, list[Row], d
     rows = [Row.of(method, figures) for method, figures in mine["methods"].items()]
     if options.peer_python:
         script = HERE / "peers_spikingjelly.py"
-        peer = work([options.peer_python, script, "--model", path_of(name), *same])
+        command = [options.peer_python, script, "--model", path_of(name), *same]
+        peer = kept(options.peer_results, name, lambda: work(command))
         if peer["float"]["onnxruntime"] != mine["float"]:
             raise SystemExit(f"{name}: float accuracy {peer['float']} there, {mine['float']} here")
         rows += [Row.of(f"spikingjelly {method}", figures) for method, figures in peer["methods"].items()]
     return mine["float"], rows, mine["refused"]
+
+
+def kept(folder: Path | None, name: str, run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What an earlier run of a peer gave; without it, run and write it where a folder is given."""
+    if folder is None:
+        return run()
+    file = folder / f"{Path(name).stem}.json"
+    if not file.exists():
+        file.write_text(json.dumps(run()))
+    report: dict[str, Any] = json.loads(file.read_text())
+    return report
 
 
 def limit_of(name: str, options: argparse.Namespace) -> int:
@@ -389,6 +410,30 @@ def table(floats: float, rows: Sequence[Row], steps: Sequence[int]) -> str:
     return "\n".join(lines)
 
 
+def mcnemar(first: Array, other: Array) -> tuple[int, int, float]:
+    """Images that only the one answers rightly, only the other, and the two-sided exact probability of the split."""
+    only, others = int((first & ~other).sum()), int((other & ~first).sum())
+    total, ways, tail = only + others, 1, 0
+    for count in range(min(only, others) + 1):
+        tail += ways
+        ways = ways * (total - count) // (count + 1)
+    return only, others, min(1.0, 2 * tail / 2**total) if total else 1.0
+
+
+def pairs(rows: Sequence[Row], labels: Array, steps: Sequence[int]) -> str:
+    """Return the paired comparison of each row with the first one."""
+    heads = [f"{'':<22}", *(f"{f'b:c p {t}':>18}" for t in sorted(steps))]
+    lines = ["".join(heads)]
+    right = [{t: np.array(row.answers[t]) == labels for t in steps} for row in rows]
+    for row, mine in zip(rows[1:], right[1:], strict=True):
+        cells = [f"{row.name:<22}"]
+        for t in sorted(steps):
+            only, others, chance = mcnemar(right[0][t], mine[t])
+            cells.append(f"{f'{only}:{others} {chance:.2g}':>18}")
+        lines.append("".join(cells))
+    return "\n".join(lines)
+
+
 def arguments() -> argparse.Namespace:
     """Read and check the command line."""
     parser = argparse.ArgumentParser(
@@ -408,6 +453,8 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--kinds", nargs="*", choices=KINDS, default=list(KINDS), help="with fixed levels")
     parser.add_argument("--peer-python", default="", help="interpreter that has torch and SpikingJelly")
+    text = "folder with NETWORK.json of earlier runs of SpikingJelly (same images and steps); missing ones are written"
+    parser.add_argument("--peer-results", type=Path, help=text)
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.peer_python and not shutil.which(options.peer_python):
@@ -426,9 +473,14 @@ def main() -> None:
     for name in options.networks:
         floats, rows, refused = measure(name, options)
         limit = limit_of(name, options)
-        print(f"\n{name}: {limit} images, float {floats:.2%}, {options.calib_count} calibration images")
+        spread = (floats * (1 - floats) / limit) ** 0.5
+        told = f"float {floats:.2%} (standard error {spread:.2%})"
+        print(f"\n{name}: {limit} images, {told}, {options.calib_count} calibration images")
         if rows:
             print(table(floats, rows, options.steps), flush=True)
+            _, labels = load_samples(str(options.data), limit=limit)
+            assert labels is not None, "the workers have read them"
+            print(pairs(rows, labels, options.steps), flush=True)
         for count, chosen in rows[0].chosen.items():
             print(f"nmc for T = {count}: {chosen}", flush=True)
         for method, reason in refused.items():
