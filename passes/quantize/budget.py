@@ -114,6 +114,7 @@ def choose_in_steps(
     codes: Sequence[Code] = SPIKES,
     schedules: Sequence[Schedule] = ("burst", "spread"),
     base: Quantize | None = None,
+    uneven: bool = True,
     sink: Callable[[Setting], None] | None = None,
 ) -> Budget:
     """Find the setting whose answers after `steps` steps come nearest to the trained network's.
@@ -134,6 +135,8 @@ def choose_in_steps(
         How the input may enter.
     base : Quantize, optional
         Further options of the quantisation.
+    uneven : bool
+        Whether some layers may have a binary digit more than the others where steps are left.
     sink : callable, optional
         Is given each setting once it is known.
 
@@ -142,7 +145,7 @@ def choose_in_steps(
     NmcError
         E0404 for fewer than four samples, E0407 where no code gives an answer in so many steps.
     """
-    work = _Trials(prepared(module), np.asarray(data), labels, steps, schedules, base or Quantize())
+    work = _Trials(prepared(module), np.asarray(data), labels, steps, schedules, base or Quantize(), uneven)
     found: list[tuple[Setting, Module]] = []
     for made in (item for code in codes for item in work.settings(code)):
         found.append(made)
@@ -167,6 +170,7 @@ class _Trials:
         steps: int,
         schedules: Sequence[Schedule],
         base: Quantize,
+        uneven: bool = True,
     ) -> None:
         inputs = module.of_type(ann.Input)
         if len(inputs) != 1 or len(data) < 4:
@@ -175,6 +179,7 @@ class _Trials:
         shaped = fit_shape(data, inputs[0].shape)
         cut = len(shaped) - min(_HELD, max(1, len(shaped) // 4))
         self._module, self._base, self._steps, self._schedules = module, base, steps, schedules
+        self._uneven = uneven
         self._first, self._held = shaped[:cut], {inputs[0].out: shaped[cut:]}
         self._labels = None if labels is None else np.asarray(labels)[cut:]
         self._real = trained_logits(module, self._held)
@@ -212,7 +217,7 @@ class _Trials:
     def _wider(self, levels: int, code: Code) -> list[tuple[str, ...]]:
         """Which relus may have a digit more in the steps that are left: none, the first that can, the last that can."""
         found: list[tuple[str, ...]] = [()]
-        if code != "bit-serial" or levels >= _MOST:
+        if code != "bit-serial" or levels >= _MOST or not self._uneven:
             return found
         network = self._any()
         relus = {op.out for op in self._module.of_type(ann.Relu) if not op.levels}
