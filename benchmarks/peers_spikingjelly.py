@@ -235,26 +235,26 @@ METHODS = ("max", "99.9%", "channel", "balanced")
 
 def simulate(
     net: nn.Module, x: torch.Tensor, y: Array, steps: Sequence[int], batch: int, floats: Array
-) -> dict[str, dict[str, float]]:
-    """Run a converted network; give accuracy (0 to 1), CPU seconds and what differs from `floats` for each T."""
-    right, spent, differ = dict.fromkeys(steps, 0), dict.fromkeys(steps, 0.0), dict.fromkeys(steps, 0)
+) -> dict[str, dict[str, Any]]:
+    """Run a converted network; give answers, accuracy (0 to 1), CPU seconds, what differs from `floats`, by T."""
+    spent, found = dict.fromkeys(steps, 0.0), dict[int, list[Array]]((t, []) for t in steps)
     net(x[:batch])  # what torch prepares at its first call is not timed
     for start in range(0, len(x), batch):
-        part, labels = x[start : start + batch], y[start : start + batch]
+        part = x[start : start + batch]
         functional.reset_net(net)
         begin = time.process_time()
         total = torch.zeros(())
         for t in range(1, max(steps) + 1):
             total = total + net(part)
-            if t in right:
-                answers = total.argmax(1).numpy()
-                right[t] += int((answers == labels).sum())
-                differ[t] += int((answers != floats[start : start + batch]).sum())
+            if t in found:
+                found[t].append(total.argmax(1).numpy())
                 spent[t] += time.process_time() - begin
+    answers = {t: np.concatenate(parts) for t, parts in found.items()}
     return {
-        "accuracy": {str(t): right[t] / len(x) for t in steps},
+        "answers": {str(t): answers[t].tolist() for t in steps},
+        "accuracy": {str(t): float((answers[t] == y).mean()) for t in steps},
         "seconds": {str(t): spent[t] for t in steps},
-        "differ": {str(t): differ[t] for t in steps},
+        "differ": {str(t): int((answers[t] != floats).sum()) for t in steps},
     }
 
 
@@ -346,7 +346,7 @@ def main(arguments: Iterable[str] | None = None) -> None:
     options = parser.parse_args(None if arguments is None else list(arguments))
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    json.dump(measure(options), sys.stdout, indent=1)
+    json.dump(measure(options), sys.stdout)
     print()
 
 

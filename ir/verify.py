@@ -79,7 +79,7 @@ def _uses(module: Module) -> Iterator[Diagnostic]:
 
 def _type_problem(used_as: object, producer: Op) -> str:
     try:
-        made = producer.infer()
+        made = producer.result.type if producer.out else producer.infer()
     except (VerifyError, ValueError):
         return ""  # reported where it is produced
     return "" if used_as == made else f"%{producer.out} is {made}, used as {used_as}"

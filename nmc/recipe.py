@@ -130,6 +130,12 @@ def spreads(options: CompileOptions) -> bool:
     return bool(chip.get("spread", {}).get("value"))
 
 
+def takes_digits(options: CompileOptions) -> bool:
+    """Whether the populations of a target can take binary digits, the highest first (``bit-serial``)."""
+    chip = resolve(options.target).data.get("chip", {})
+    return bool(chip.get("digits", {}).get("value"))
+
+
 def _with_early_exit(passes: tuple[Pass, ...], *, spread: bool) -> tuple[Pass, ...]:
     """Put the calibration of the margins behind the choice of the spike code.
 

@@ -10,12 +10,13 @@ from nmc.ir.dataclass import dataclass
 from nmc.ir.diagnostics import fail
 from nmc.ir.module import Module
 from nmc.passes.base import Pass
-from nmc.recipe import depth, pipeline_for, spreads
+from nmc.recipe import depth, pipeline_for, spreads, takes_digits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from nmc.driver import CompileOptions
+    from nmc.passes.convert.spike_code import Code
     from nmc.passes.quantize.budget import Schedule, Setting
 
 
@@ -96,7 +97,7 @@ def _signed(passes: tuple[Pass, ...]) -> bool:
 
 
 def _cut(module: Module, options: CompileOptions, base: Any, x: NDArray[Any], y: NDArray[Any] | None) -> Cut:
-    """Levels and schedule that lose least after the steps that are left when a chip's latency is over."""
+    """Levels, code and schedule that lose least after the steps that are left when a chip's latency is over."""
     from nmc.passes.convert.spike_code import SpikeCode
     from nmc.passes.quantize.budget import choose_in_steps
 
@@ -104,9 +105,11 @@ def _cut(module: Module, options: CompileOptions, base: Any, x: NDArray[Any], y:
     if options.steps <= latency:
         told = f"the first answer is there after {latency + 1} steps, not {options.steps}"
         raise fail("E0407", told, hint=f"run {latency + 1} steps or more")
+    digits = takes_digits(options) and not options.early_exit  # of which there is no early answer
+    codes: tuple[Code, ...] = ("stbif", "bit-serial") if digits else ("stbif",)
     ways: tuple[Schedule, ...] = ("burst", "spread") if spreads(options) else ("burst",)
     left = options.steps - latency
-    found = choose_in_steps(module, x, left, y, codes=("stbif",), schedules=ways, base=base).setting
+    found = choose_in_steps(module, x, left, y, codes=codes, schedules=ways, base=base, uneven=False).setting
     assert options.accuracy_drop is not None
     if found.drop > options.accuracy_drop:
         told = (
@@ -116,6 +119,7 @@ def _cut(module: Module, options: CompileOptions, base: Any, x: NDArray[Any], y:
         raise fail("E0607", f"{told}, {found.levels} levels, loses {found.drop:.2f}", hint=hint)
     passes = pipeline_for(replace(options, steps=0, levels=found.levels), module)
     coded = tuple(
-        replace(item, schedule=found.schedule) if isinstance(item, SpikeCode) else item for item in passes
+        replace(item, code=found.code, schedule=found.schedule) if isinstance(item, SpikeCode) else item
+        for item in passes
     )
     return Cut(coded, options.steps, found)

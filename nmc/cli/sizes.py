@@ -139,7 +139,7 @@ def _least_cores(module: Module, target: str) -> int | None:
         limit = found.limits["compartments"]
         total = 0
         for op in found.demands.populations(module):
-            demand = found.demands.incoming(module, op, smallest_box(op.result.shape))
+            demand = found.demands.incoming(module, op, smallest_box(op.result.shape), structure=True)
             total += op.result.type.size * demand["compartments"]
     except (NmcError, KeyError, AttributeError):
         return None

@@ -166,14 +166,25 @@ def find_margins(trace: Array, labels: Array | None = None, delay: int = 0) -> M
     for _ in range(_ROUNDS):
         for step in range(gaps.shape[1] - 2, delay - 1, -1):
             found[step] = _lowered(gaps, right, found, step)
-    above, below = _SAFE
-    safe = -(-found * above // below)
-    if _right(gaps >= safe, right) < right[:, -1].sum():
-        safe = found
-    kept = safe.tolist()
+    kept = _safe(found, gaps, right).tolist()
     while len(kept) > delay + 1 and kept[-1] == kept[-2]:
         kept.pop()
     return Margins(kept[-1], delay, tuple(kept[delay:-1]))
+
+
+def _safe(margins: Array, gaps: Array, right: Array) -> Array:
+    """Margins that exceed those that are enough: all, or else, from the last step on, those that cost no right answer."""
+    above, below = _SAFE
+    safe, least = -(-margins * above // below), int(right[:, -1].sum())
+    if _right(gaps >= safe, right) >= least:
+        return np.asarray(safe)
+    kept = margins
+    for step in range(len(margins) - 1, -1, -1):
+        tried = kept.copy()
+        tried[step] = safe[step]
+        if _right(gaps >= tried, right) >= least:
+            kept = tried
+    return np.asarray(kept)
 
 
 def _right(clear: Array, right: Array) -> int:

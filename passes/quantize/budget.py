@@ -18,6 +18,7 @@ from nmc.ir.dataclass import dataclass
 from nmc.ir.diagnostics import NmcError, fail
 from nmc.ir.interp import run_snn
 from nmc.ir.module import Module
+from nmc.ir.op import Op
 from nmc.ir.ops import ann, exact, snn
 from nmc.passes.convert.spike_code import Code, SpikeCode
 from nmc.passes.data import fit_shape
@@ -33,7 +34,7 @@ Schedule = Literal["burst", "spread"]
 #: Codes whose events are single spikes, signed or not; ``graded`` ones carry numbers.
 SPIKES: tuple[Code, ...] = ("stbif", "bit-serial", "phased-if")
 #: Levels of signed spikes that are tried, those from half to one and a half times the steps; of the other codes the
-#: most that fit.
+#: most that fit (of binary digits one more for some layers, where steps are left).
 LADDER = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 #: More than these differ from the trained network by the rounding of weights only.
 _MOST = 255
@@ -63,6 +64,8 @@ class Setting:
         Predicted loss of accuracy in percentage points: of right answers, without labels of agreement.
     settled : bool
         Whether the run is proved to be over by then, whatever the data.
+    wider : tuple of str
+        Relus whose counts have one binary digit more than those of `levels`.
     """
 
     levels: int
@@ -72,11 +75,13 @@ class Setting:
     agreement: float
     drop: float
     settled: bool
+    wider: tuple[str, ...] = ()
 
     def __str__(self) -> str:
+        more = f" ({2 * self.levels + 1} in {', '.join(self.wider)})" if self.wider else ""
         rest = "" if self.settled else ", may end before all has settled"
         return (
-            f"{self.code}, {self.levels} levels, {self.schedule}: agreement {self.agreement:.2%}, "
+            f"{self.code}, {self.levels} levels{more}, {self.schedule}: agreement {self.agreement:.2%}, "
             f"divergence {self.divergence:.3g}{rest}"
         )
 
@@ -109,6 +114,7 @@ def choose_in_steps(
     codes: Sequence[Code] = SPIKES,
     schedules: Sequence[Schedule] = ("burst", "spread"),
     base: Quantize | None = None,
+    uneven: bool = True,
     sink: Callable[[Setting], None] | None = None,
 ) -> Budget:
     """Find the setting whose answers after `steps` steps come nearest to the trained network's.
@@ -129,6 +135,8 @@ def choose_in_steps(
         How the input may enter.
     base : Quantize, optional
         Further options of the quantisation.
+    uneven : bool
+        Whether some layers may have a binary digit more than the others where steps are left.
     sink : callable, optional
         Is given each setting once it is known.
 
@@ -137,7 +145,7 @@ def choose_in_steps(
     NmcError
         E0404 for fewer than four samples, E0407 where no code gives an answer in so many steps.
     """
-    work = _Trials(prepared(module), np.asarray(data), labels, steps, schedules, base or Quantize())
+    work = _Trials(prepared(module), np.asarray(data), labels, steps, schedules, base or Quantize(), uneven)
     found: list[tuple[Setting, Module]] = []
     for made in (item for code in codes for item in work.settings(code)):
         found.append(made)
@@ -162,6 +170,7 @@ class _Trials:
         steps: int,
         schedules: Sequence[Schedule],
         base: Quantize,
+        uneven: bool = True,
     ) -> None:
         inputs = module.of_type(ann.Input)
         if len(inputs) != 1 or len(data) < 4:
@@ -170,17 +179,18 @@ class _Trials:
         shaped = fit_shape(data, inputs[0].shape)
         cut = len(shaped) - min(_HELD, max(1, len(shaped) // 4))
         self._module, self._base, self._steps, self._schedules = module, base, steps, schedules
+        self._uneven = uneven
         self._first, self._held = shaped[:cut], {inputs[0].out: shaped[cut:]}
         self._labels = None if labels is None else np.asarray(labels)[cut:]
         self._real = trained_logits(module, self._held)
-        self._made: dict[int, Module] = {}
+        self._made: dict[tuple[int, tuple[str, ...]], Module] = {}
 
     def settings(self, code: Code) -> Iterator[tuple[Setting, Module]]:
         """What a code can do in the steps."""
         if code != "stbif":
             levels = self._most(code)
-            if levels:
-                yield self._tried(levels, code, "burst")
+            for wider in self._wider(levels, code) if levels else ():
+                yield self._tried(levels, code, "burst", wider)
             return
         for levels in (count for count in LADDER if self._steps <= 2 * count <= 3 * max(self._steps, 2)):
             for schedule in self._schedules:
@@ -193,33 +203,64 @@ class _Trials:
 
     def _most(self, code: Code) -> int:
         """The most levels with which a code of fixed times is done; 0 for none."""
-        network, best = self._integer(next(iter(self._made), FEW_LEVELS)), 0
+        network, best = self._any(), 0
         for levels in (2**bits - 1 for bits in range(1, 9)) if code == "bit-serial" else range(1, _MOST + 1):
             if self._bound(network, levels, code) > self._steps:
                 break
             best = levels
         return best
 
-    def _bound(self, network: Module, levels: int, code: Code) -> int:
+    def _any(self) -> Module:
+        """An integer network of whatever levels."""
+        return next(iter(self._made.values()), None) or self._integer(FEW_LEVELS)
+
+    def _wider(self, levels: int, code: Code) -> list[tuple[str, ...]]:
+        """Which relus may have a digit more in the steps that are left: none, the first that can, the last that can."""
+        found: list[tuple[str, ...]] = [()]
+        if code != "bit-serial" or levels >= _MOST or not self._uneven:
+            return found
+        network = self._any()
+        relus = {op.out for op in self._module.of_type(ann.Relu) if not op.levels}
+        names = [op.out for op in network.of_type(exact.Graded) if op.out in relus]
+        for order in (names, names[::-1]):
+            kept: list[str] = []
+            for name in order:
+                if self._bound(network, levels, code, (*kept, name)) <= self._steps:
+                    kept.append(name)
+            wider = tuple(name for name in names if name in kept)
+            if wider not in found:
+                found.append(wider)
+        return found
+
+    def _bound(self, network: Module, levels: int, code: Code, wider: tuple[str, ...] = ()) -> int:
         """Steps of a run with other levels than the network was made with; too many where the code cannot carry it."""
-        other = network.map_ops(lambda op: replace(op, levels=levels) if isinstance(op, exact.Graded) else op)
+
+        def other_levels(op: Op) -> Op:
+            own = 2 * levels + 1 if op.out in wider else levels
+            return replace(op, levels=own) if isinstance(op, exact.Graded) else op
+
+        other = network.map_ops(other_levels)
         try:
             return int(SpikeCode(code=code, schedule="burst").run(other).attr("steps"))
         except NmcError:
             return self._steps + 1
 
-    def _integer(self, levels: int) -> Module:
+    def _integer(self, levels: int, wider: tuple[str, ...] = ()) -> Module:
         """The integer network with so many levels."""
-        if levels not in self._made:
+        if (levels, wider) not in self._made:
+            own = tuple((name, 2 * levels + 1) for name in wider)
             samples = self._first if levels <= FEW_LEVELS else self._first[: self._base.limit or 1000]
-            calibrate = Calibrate(samples=samples if levels <= FEW_LEVELS else samples[:256], levels=levels)
-            quantize = replace(self._base, samples=samples, levels=levels)
-            self._made[levels] = quantize.run(calibrate.run(self._module))
-        return self._made[levels]
+            few = samples if levels <= FEW_LEVELS else samples[:256]
+            calibrate = Calibrate(samples=few, levels=levels, layer_levels=own)
+            quantize = replace(self._base, samples=samples, levels=levels, layer_levels=own)
+            self._made[levels, wider] = quantize.run(calibrate.run(self._module))
+        return self._made[levels, wider]
 
-    def _tried(self, levels: int, code: Code, schedule: Schedule) -> tuple[Setting, Module]:
+    def _tried(
+        self, levels: int, code: Code, schedule: Schedule, wider: tuple[str, ...] = ()
+    ) -> tuple[Setting, Module]:
         """Quantise, choose the code, and compare on the samples held out."""
-        network = self._integer(levels)
+        network = self._integer(levels, wider)
         coded = SpikeCode(code=code, schedule=schedule).run(network)
         settled = coded.attr("steps") <= self._steps
         found = integer_logits(network, self._held) if settled else self._in_time(coded)
@@ -229,7 +270,7 @@ class _Trials:
         drop = 100 * (1 - agreement)
         if self._labels is not None:
             drop = 100 * float((trained == self._labels).mean() - (answers == self._labels).mean())
-        return Setting(levels, code, schedule, apart, agreement, drop, settled), coded
+        return Setting(levels, code, schedule, apart, agreement, drop, settled, wider), coded
 
     def _in_time(self, coded: Module) -> Array:
         """Outputs after the steps, (N, elements)."""

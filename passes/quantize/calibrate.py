@@ -66,6 +66,7 @@ class Calibrate(Pass, name="calibrate", takes="ann"):
     limit: int = 0
     raw: bool = False
     samples: Array | None = field(default=None, compare=False, repr=False, metadata={"hidden": True})
+    layer_levels: tuple[tuple[str, int], ...] = field(default=(), metadata={"hidden": True})
 
     def run(self, module: Module) -> Module:
         """Attach thresholds and input ranges."""
@@ -131,9 +132,10 @@ class Calibrate(Pass, name="calibrate", takes="ann"):
         if not isinstance(op, ann.Relu | ann.AvgPool) or (isinstance(op, ann.Relu) and op.levels):
             return op
         seen = ranges[op.out]
-        few = self.method == "mse" and self.levels <= FEW_LEVELS
+        levels = dict(self.layer_levels).get(op.out, self.levels)
+        few = self.method == "mse" and levels <= FEW_LEVELS
         shrink = self.shrink if self.shrink >= 0 else _SHRINK * few
-        threshold = drawn_together(seen.threshold(self.method, self.levels), seen, shrink)
+        threshold = drawn_together(seen.threshold(self.method, levels), seen, shrink)
         threshold = with_floor(threshold, seen, self.floor) * self.share
         threshold = np.minimum(threshold, op.limit if isinstance(op, ann.Relu) else np.inf)
         shape = (-1, *[1] * (len(op.data.shape) - 1))

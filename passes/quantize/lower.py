@@ -76,6 +76,8 @@ class Settings:
         Largest counts of relus without their own and of inputs.
     fan_in : int
         How many neurons a neuron may hear; 0 for any number.
+    own_levels : tuple of (str, int)
+        Largest counts of single relus, by their results.
     name : str
         Of the pass, for locations.
     """
@@ -85,6 +87,7 @@ class Settings:
     levels: int
     input_levels: int
     fan_in: int = 0
+    own_levels: tuple[tuple[str, int], ...] = ()
     name: str = "quantize"
 
 
@@ -292,7 +295,7 @@ class Lowering:
         maps, reach, refit = self._maps(expr, op)
         if not maps:
             return
-        levels = getattr(op, "levels", 0) or self.settings.levels
+        levels = op.levels or dict(self.settings.own_levels).get(op.out, self.settings.levels)
         step = np.broadcast_to(scale / levels, (op.result.shape[0], *[1] * (len(op.result.shape) - 1)))
         form, bias = self.settings.form(op.out), np.broadcast_to(expr.const[0], op.result.shape)
         scaled = scale_population(maps, reach, bias, step.reshape(-1), op.result.shape, form)

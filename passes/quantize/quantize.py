@@ -82,6 +82,7 @@ class Quantize(Pass, name="quantize", takes="ann", gives="snn"):
     limit: int = 0
     raw: bool = False
     samples: Array | None = field(default=None, compare=False, repr=False, metadata={"hidden": True})
+    layer_levels: tuple[tuple[str, int], ...] = field(default=(), metadata={"hidden": True})
     certify: bool = field(default=True, metadata={"hidden": True})
 
     def __post_init__(self) -> None:
@@ -115,7 +116,9 @@ class Quantize(Pass, name="quantize", takes="ann", gives="snn"):
         tape = Tape(module, inputs) if inputs and (corrects or module.of_type(ann.SumPool)) else None
         form = self._forms(module)
         work = Lowering(
-            Settings(form, self._readouts(form), self.levels, self.input_levels, self.fan_in),
+            Settings(
+                form, self._readouts(form), self.levels, self.input_levels, self.fan_in, self.layer_levels
+            ),
             taken={op.out for op in module.ops},
             corrector=tape.correction if tape and corrects else None,
             observe=tape.observe if tape else None,

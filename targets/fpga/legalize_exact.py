@@ -23,19 +23,39 @@ def population(work: Legalization, op: exact.ExactOp) -> None:
     vias = work.projections(op, op.current)
     if vias is None or attrs is None or [via for via in vias if not _integers(work, via)]:
         return
-    theta, offset = (_parameter(op, name) for name in ("theta", "offset"))
-    if isinstance(op, exact.AnyOf):
-        theta = np.ones(1, np.int64)
-    reach = np.abs(offset) + theta * max(1, attrs.get("limit", 0), getattr(op, "levels", 0))
-    for via in vias:
-        reach = reach + bounds.row_sums(via, via.weight.array()) * work.bound(via)[1]
-    if not work.holds(op, float(np.max(reach))):
+    theta, offset = _parameters(op)
+    if not work.holds(op, _reach(work, op, vias, attrs)):
         return
     current = tuple(_projection(work, via) for via in vias)
     work.emit(dialect.Neuron(
         out=op.out, loc=op.loc, current=current, theta=work.const(f"{op.out}.theta", theta),
         bias=work.const(f"{op.out}.offset", offset), **attrs,
     ))  # fmt: skip
+
+
+def _reach(
+    work: Legalization, op: exact.ExactOp, vias: list[snn.ProjectionOp], attrs: dict[str, Any]
+) -> float:
+    """How far the membrane may go from 0.
+
+    No more than `limit` spikes are taken away, and no more than had come in before: a neuron fires at its threshold, so
+    that what is left is as low as what comes in may fall afterwards.
+    """
+    theta, offset = _parameters(op)
+    sums, falls = np.zeros(1), np.zeros(1)
+    for via in vias:
+        sides = bounds.row_sums(via, via.weight.array()) * work.bound(via)[1]
+        source = work.module.producers[via.spikes.name]
+        sums = sums + sides
+        falls = falls + sides * (2 if isinstance(source, snn.Input) and source.low < 0 else 1)
+    most = theta * max(1, attrs.get("limit", 0), getattr(op, "levels", 0))
+    return float(np.max(np.abs(offset) + np.minimum(most + sums, theta + falls)))
+
+
+def _parameters(op: exact.ExactOp) -> tuple[Array, Array]:
+    """Threshold and offset."""
+    theta, offset = (_parameter(op, name) for name in ("theta", "offset"))
+    return np.ones(1, np.int64) if isinstance(op, exact.AnyOf) else theta, offset
 
 
 def _attrs(work: Legalization, op: exact.ExactOp) -> dict[str, Any] | None:

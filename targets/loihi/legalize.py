@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from nmc.ir.op import Op, Value
 from nmc.ir.ops import exact, snn, synapse_lists
 from nmc.ir.ops.neurons import Neuron, Sparse
 from nmc.ir.ops.sources import Poisson
-from nmc.ir.rest import mistimed
+from nmc.ir.rest import last_events, mistimed
 from nmc.passes.base import Pass
 from nmc.targets.loihi import legalize_exact
 from nmc.targets.loihi import ops as loihi
@@ -93,6 +94,11 @@ class Legalization:
     counts: dict[str, int] = field(default_factory=dict)
     notes: dict[str, dict[str, float]] = field(default_factory=dict)
     problems: list[Diagnostic] = field(default_factory=list)
+
+    @cached_property
+    def ends(self) -> dict[str, int] | None:
+        """Last step in which each value may hold an event; None without a bound."""
+        return last_events(self.module)
 
     def legalize(self, op: Op) -> None:
         """Legalise one op; projections and constant inputs are made together with their population."""

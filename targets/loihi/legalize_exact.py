@@ -20,7 +20,6 @@ from nmc.ir.dataclass import dataclass
 from nmc.ir.op import Op, Value
 from nmc.ir.ops import exact, snn, synapse_lists
 from nmc.ir.ops.neurons import Sparse
-from nmc.ir.rest import last_events
 from nmc.targets.loihi import ops as loihi
 from nmc.targets.loihi.quantize import Q_LIMIT, V_LIMIT, Sign, Unit, Weights, sign_of
 
@@ -114,7 +113,7 @@ def _most(op: snn.ProjectionOp) -> int:
 
 def _sums(work: Legalization, op: exact.ExactOp, projections: Sequence[snn.ProjectionOp]) -> _Sums:
     up = down = last = np.zeros((1,) * len(op.shape), np.int64)
-    step, ends = 0, last_events(work.module)
+    step, ends = 0, work.ends
     opening = op.start + op.open if isinstance(op, exact.Phased) else -1
     for item in projections:
         most = _counts(work.module.producers[item.spikes.name])

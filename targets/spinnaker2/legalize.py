@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -156,11 +156,7 @@ class Legalization:
                         op, hint)  # fmt: skip
         else:
             unit = self.scales.get(op.data.name, 1.0)
-            self.ops.append(
-                snn.Output(
-                    data=self.made[op.data.name], decoder=op.decoder, scale=op.scale * unit, loc=op.loc
-                )
-            )
+            self.ops.append(replace(op, data=self.made[op.data.name], scale=op.scale * unit))
 
     def projections(self, op: Op, current: Sequence[Value]) -> list[snn.ProjectionOp] | None:
         """The projections onto a population, one a delay; None where something is wrong with them."""

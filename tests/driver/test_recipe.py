@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from exact_nets import chain
-from nmc.driver import CompileOptions, compile_model, load
+from nmc.driver import CompileOptions, compile_model, integer_network, load
 from nmc.ir.diagnostics import NmcError
+from nmc.ir.interp import run_snn
 from nmc.ir.module import Module
 from nmc.ir.npz import write_npz
 from nmc.ir.ops import exact, snn
@@ -199,6 +200,21 @@ def test_with_a_loss_allowed_signed_spikes_make_the_best_of_any_number_of_steps(
     assert program.steps == told["steps"] == 4 and told["drop"] <= 50
     with pytest.raises(NmcError, match=r"E0407.*after 3 steps"):
         compile_model(mlp, replace(asked, steps=2, accuracy_drop=50.0))
+
+
+def test_a_chip_that_takes_binary_digits_uses_the_steps_for_these(mlp: Module, calib: str) -> None:
+    """Three digits of two layers and the input in eight steps, where signed spikes would need more to settle."""
+    asked = CompileOptions(target="spinnaker2", steps=8, calib=calib, accuracy_drop=50.0)
+    program, reference = compile_model(mlp, asked), integer_network(mlp, asked)
+    told = program.module.attr("budget")
+    assert program.module.attr("spike_code")["code"] == "bit-serial" and told["settled"]
+    assert program.steps == told["steps"] == 8
+    images = np.random.default_rng(1).random((20, 1, 8, 8), dtype=np.float32)
+    (source,) = reference.of_type(snn.Input)
+    (whole,) = run_snn(reference, {source.source: images}, 1).outputs.values()
+    assert np.array_equal(program.run(images).logits.reshape(20, -1), whole.reshape(20, -1))
+    early = compile_model(mlp, replace(asked, early_exit=True)).module
+    assert early.attr("spike_code")["code"] == "stbif"
 
 
 def test_a_loss_that_no_setting_keeps_to_in_so_many_steps_is_refused(mlp: Module, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from nmc.ir.diagnostics import NmcError
 from nmc.ir.interp import run_snn
-from nmc.ir.ops import exact, snn
+from nmc.ir.ops import ann, exact, snn
 from nmc.passes.quantize.budget import SPIKES, Setting, choose_in_steps
 from nmc.passes.quantize.trials import divergence, integer_logits, trained_logits
 from trained_nets import network
@@ -67,6 +67,22 @@ def test_digits_fill_the_steps_that_they_have() -> None:
         (setting,) = choose_in_steps(module, net.samples(64), steps, codes=("bit-serial",)).table
         assert setting.levels > longest
         longest = setting.levels
+
+
+def test_steps_that_are_left_carry_a_digit_more_of_some_layers() -> None:
+    """Two layers one behind the other: an even number of steps leaves one behind the input's, for either layer."""
+    module, net = network(6, ["conv", "conv"])
+    relus = [op.out for op in module.of_type(ann.Relu)]
+    fits = choose_in_steps(module, net.samples(64), 1 + 2 * len(relus), codes=("bit-serial",)).table
+    assert [item.wider for item in fits] == [()]
+    left = choose_in_steps(module, net.samples(64), 2 + 2 * len(relus), codes=("bit-serial",))
+    assert [item.wider for item in left.table] == [(), (relus[0],), (relus[-1],)]
+    assert left.setting.divergence <= left.table[0].divergence * 1.02
+    one = next(item for item in left.table if item.wider)
+    assert f"{one.levels} levels ({2 * one.levels + 1} in {relus[0]})" in str(one)
+    found = {op.out: op.levels for op in left.module.of_type(exact.BitSerial)}
+    wide = left.setting.levels
+    assert found == {name: 2 * wide + 1 if name in left.setting.wider else wide for name in relus}
 
 
 def test_too_few_steps_for_a_code_are_refused() -> None:

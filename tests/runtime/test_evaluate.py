@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nmc.driver import compile_model
+from nmc.driver import CompileOptions, compile_model
 from nmc.ir.diagnostics import NmcError
 from nmc.ir.interp import run_snn
 from nmc.ir.op import Op
@@ -120,6 +120,19 @@ def rate_program(program: Program, **changes: Any) -> Program:
         lambda op: replace(op, **changes) if isinstance(op, snn.Output) else op
     )
     return made
+
+
+@pytest.mark.parametrize("target", ["loihi", "spinnaker2", "fpga"])
+def test_every_target_keeps_the_margins_and_answers_early(
+    repo: Path, calib: Path, unseen: Data, target: str
+) -> None:
+    options = CompileOptions(target=target, calib=str(calib), early_exit=True)
+    program = compile_model(repo / "examples" / "models" / "digits_mlp.onnx", options)
+    (output,) = program.module.of_type(snn.Output)
+    assert output.margin and output.delay >= program.manifest["latency"][output.data.name]
+    found = evaluate(program, *unseen, rule=rule_of(program))
+    assert found.early is not None and found.early.steps.mean() < program.steps
+    assert found.early.accuracy >= found.accuracy - 0.04
 
 
 def test_what_gives_no_early_answer_is_refused(program: Program) -> None:
