@@ -48,7 +48,8 @@ def layer(parts: int, gain: int, weight: int) -> tuple[ChipImage, int]:
     size = 3 * parts
     dense = rng.integers(-weight, weight + 1, (2, size, size))
     law, params = Law("stbif", levels=9), {"theta": np.array([20 * gain]), "offset": np.array([0])}
-    programs, maps = [], []
+    programs: list[PeProgram] = []
+    maps: list[PopMap] = []
     for number, name in enumerate("ab"):
         own = [
             Part(0, number * parts + k, (number + 1) << 8 | 4 * k, (Span(3 * k, 3 * k + 3),))
