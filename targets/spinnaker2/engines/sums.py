@@ -19,8 +19,8 @@ from nmc.targets.spinnaker2.load import LoadedEntry
 
 Array = NDArray[Any]
 
-#: Synaptic events that are added up at once: bounds the memory of large batches.
-_EVENTS = 1 << 22
+#: Synaptic events that are added up at once: they should fit the caches.
+_EVENTS = 1 << 18
 
 
 class Sent:
@@ -209,11 +209,14 @@ class Synapses:
 
     def _some(self, ring: Array, t: int, sample: Array, start: Array, lengths: Array, payload: Array) -> None:
         slots, batch, columns = ring.shape
-        which = np.repeat(np.arange(lengths.size), lengths)
-        synapse = np.arange(which.size) + (start - (np.cumsum(lengths) - lengths))[which]
-        slot = (t + self.field[synapse].astype(np.int64)) & (slots - 1)
-        at = (slot * batch + sample[which]) * columns + self.column[synapse]
-        np.add.at(ring.reshape(-1), at, self.weight[synapse] * payload[which])
+        ends = np.cumsum(lengths)
+        synapse = np.repeat(start - (ends - lengths), lengths)
+        synapse += np.arange(synapse.size)
+        slot = (t + self.field[synapse].astype(np.int64)) & (slots - 1) if slots > 1 else 0
+        at = np.repeat(sample * columns, lengths)
+        at += self.column[synapse]
+        at += slot * (batch * columns)
+        np.add.at(ring.reshape(-1), at, self.weight[synapse] * np.repeat(payload, lengths))
 
 
 def listed(neurons: Array, entry: LoadedEntry, rows: Array, columns: Array) -> tuple[Array, ...]:
