@@ -8,15 +8,15 @@ MNIST digits. The hidden threshold gives about 100 hidden spikes a tick. CPU tim
 thread; ``build`` is from the image to an engine that can run. All engines must give the same spikes.
 ``crowd`` is 152 PEs of 200 neurons as ARM code: memory and CPU time of building them and of 20 ticks.
 
-Measured 2026-11-28 on two cores of a shared AMD EPYC with a load of 23 (``import numpy``: 0.23 CPU s; 0.125 where the
-facts were measured), Python 3.11.7, numpy 2.4, Unicorn 2.1.4, 100 images (363 million synaptic events, 36 input and 69
-hidden spikes a tick)::
+Measured 2026-11-28 on two cores of a shared AMD EPYC with a load of 8 (``import numpy``: 0.19 to 0.24 CPU s; 0.125
+where the facts were measured), Python 3.11.7, numpy 2.4, Unicorn 2.1.4, 100 images (363 million synaptic events, 36
+input and 69 hidden spikes a tick)::
 
                  build s    run s
-    functional     0.03      1.3
-    native         0.08      3.4
-    exact          0.13      9.8     (23.4 in the same minute with the firmware and host loop of 2026-11-22)
-    152 PEs: 566 MB in all, 90 of them before the engine was built; 1.3 s
+    functional     0.05      0.61    (0.52 to 0.66; 1.1 to 1.4 before PEs of one law were one)
+    native         0.08      5.0     (3.4 earlier that day)
+    exact          0.14     12.2     (9.8 earlier that day)
+    152 PEs: 566 MB in all, 90 of them before the engine was built; 1.8 s
     dense layer of 784 inputs: 148 neurons on one PE
 """
 

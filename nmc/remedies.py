@@ -45,7 +45,8 @@ def with_ways_out(error: DoesNotFit, module: Module, options: CompileOptions) ->
     if not found:
         return error
     *others, last = error.diagnostics
-    tried = replace(last, hint="tried, and it fits: " + "; or ".join(found))
+    own = f"{last.hint}; " if last.code == "E0713" else ""  # a place is better changed than the chip
+    tried = replace(last, hint=f"{own}tried, and it fits: " + "; or ".join(found))
     return DoesNotFit([*(replace(item, hint="") for item in others), tried])
 
 

@@ -303,7 +303,10 @@ class _Partitioner:
             cores = self._with_less_traffic(cores, effort)
         if len(cores) > self.target.cores:
             per = ", ".join(f"%{name}: {len(found)}" for name, found in reversed(self.tiles.items()))
-            raise DoesNotFit(self._too_many(str(len(cores)), per))
+            full = ", ".join(
+                f"%{name} by {self._fullest(name, found[0])}" for name, found in reversed(self.tiles.items())
+            )
+            raise DoesNotFit(self._too_many(str(len(cores)), per, f"; limited: {full}"))
         known = Proved(anyhow, self.refuted, **self.proved)
         self.packing = described(self._boxes(), len(cores), self.target, merge, known)
         return [demand for demand, _ in cores]
@@ -447,8 +450,20 @@ class _Partitioner:
                 return index
         return None
 
-    def _too_many(self, needed: str, boxes: str) -> Diagnostic:
-        message = f"the network takes {needed} of {self.target.cores} cores ({boxes} boxes)"
+    def _fullest(self, name: str, box: Box) -> str:
+        """The resource that a box takes most of, with the numbers."""
+        limits = self.target.limits
+        takes = self._demand(self.module.producers[name], box)
+        shares = {k: v / limits[k] for k, v in takes.items() if limits.get(k, 1) > 1}
+        most = max(shares, key=lambda k: shares[k], default="")
+        return (
+            f"{most.replace('_', ' ')} ({takes[most]:,} of {limits[most]:,} in its first box)"
+            if most
+            else "its boxes"
+        )
+
+    def _too_many(self, needed: str, boxes: str, more: str = "") -> Diagnostic:
+        message = f"the network takes {needed} of {self.target.cores} cores ({boxes} boxes{more})"
         hint = f'make layers smaller, or allow more chips (a TOML file with base = "{self.target.name}" and chips = 2)'
         return Diagnostic("E0711", message, hint=hint)
 

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 
 from nmc.ir.diagnostics import Diagnostic, DoesNotFit, NmcError
 from nmc.ir.module import Module
+from nmc.ir.op import Span
 from nmc.ir.ops.mapped import HOST, Neurons
 from nmc.ir.target import Target
+from nmc.passes.map.tiling import excesses
 
 _PLACE = re.compile(r"(cores|chips)\((.+)\)")
 _RANGE = re.compile(r"(\d{1,9})(?:\.\.(\d{1,9}))?(?:\.0)?")
@@ -80,7 +82,7 @@ def pins(module: Module, target: Target) -> dict[int, int]:
     taken: dict[int, int] = {}
     for core in sorted(wanted, key=lambda core: (len(wanted[core]), core)):
         if not _settle(core, wanted, taken):
-            raise DoesNotFit(_no_room(module, wanted[core], allowed, wanted))
+            raise DoesNotFit(_no_room(module, target, wanted[core], allowed, wanted))
     return {core: site for site, core in sorted(taken.items(), key=lambda item: item[1])}
 
 
@@ -114,6 +116,7 @@ def _shift(site: int, core: int, came: Mapping[int, int], taken: dict[int, int])
 
 def _no_room(
     module: Module,
+    target: Target,
     room: tuple[int, ...],
     allowed: Mapping[str, tuple[int, ...]],
     wanted: Mapping[int, tuple[int, ...]],
@@ -122,4 +125,20 @@ def _no_room(
     names = [name for name, cores in allowed.items() if set(cores) & set(room)]
     texts = dict(module.attr("places"))
     message = f"{', '.join(f'%{name} on {texts[name]}' for name in names)}: {rivals} cores for places of {len(room)}"
-    return _problem(message, "give more cores (a range ends before its last number) or leave the place out")
+    why = "; ".join(filter(None, (_too_large(module, target, name) for name in names)))
+    hint = "give more cores (a range ends before its last number) or leave the place out"
+    where = str(module.producers[names[0]].loc or f"%{names[0]}")
+    return Diagnostic("E0713", f"{message}; {why}" if why else message, where=where, hint=hint)
+
+
+def _too_large(module: Module, target: Target, name: str) -> str:
+    """What of a population is beyond one core, with the numbers."""
+    op = module.producers[name]
+    whole = tuple(Span(0, extent) for extent in op.result.shape)
+    found = excesses(target.demands.incoming(module, op, whole), target.limits)
+    told = [
+        f"{item.amount:,} of {item.limit:,} {item.resource.replace('_', ' ')} of a core "
+        f"(source: {target.sources.get(item.resource, 'the target file')})"
+        for item in found
+    ]
+    return f"%{name} takes {', '.join(told)}" if told else ""

@@ -71,8 +71,9 @@ def warnings(table: Sequence[Load], measured: bool, target: Target, used: int) -
     milliseconds = 1e3 * worst.peak * CPI / clock
     fullest = f"%{worst.population} on PE {pe_number(*place_of(worst.core))}"
     faster = "" if clock >= max(CLOCKS) else f"a clock of {max(CLOCKS) // 1_000_000}, "
+    chips = "" if used < target.cores else "allow more chips, "
     return [
         f"{len(late)} of {len(table)} PEs miss a tick of {1e3 * tick:g} ms at {clock // 1_000_000} MHz {counted}; the "
         f"fullest ({fullest}) takes {milliseconds:.2f} ms, and {target.cores - used} PEs are free: {faster}pool before "
-        "the layer or use fewer --levels (fewer spikes a tick), allow more chips, or run slower than real time"
+        f"the layer or use fewer --levels (fewer spikes a tick), {chips}or run slower than real time"
     ]

@@ -8,10 +8,13 @@ import numpy as np
 
 from nmc.ir.const import Const
 from nmc.ir.dataclass import dataclass
+from nmc.ir.diagnostics import Diagnostic, NmcError
 from nmc.ir.loc import fuse
 from nmc.ir.module import Module
 from nmc.ir.op import Op, Value
 from nmc.ir.ops import snn
+from nmc.ir.ops.plastic import Plastic
+from nmc.ir.ops.user import User
 from nmc.passes.base import Pass
 
 #: Parts that one unit of a constant current is sent in, and the largest payload: 255 units.
@@ -22,6 +25,8 @@ _LARGEST = 255 * PARTS
 @dataclass(frozen=True)
 class Drive(Pass, name="spinnaker2-drive", takes="snn"):
     """Send constant currents as packets: the payload is the current in parts of 1/65,536, its synapse weighs as much.
+
+    What no PE can run (models of one's own, learning) is refused here, before anything moves in time.
 
     before: %x = snn.input() {source=x, shape=[5], encoder=constant} : current<5>
             %h = snn.if(%x) : spikes<5>
@@ -34,6 +39,7 @@ class Drive(Pass, name="spinnaker2-drive", takes="snn"):
 
     def run(self, module: Module) -> Module:
         """Rewrite the inputs and who takes them."""
+        _check(module)
         inputs = {op.out: op for op in module.of_type(snn.Input) if op.encoder == "constant"}
         if not inputs:
             return module
@@ -65,6 +71,17 @@ class Drive(Pass, name="spinnaker2-drive", takes="snn"):
             op, encoder="const", gain=op.gain * PARTS, low=0, high=_LARGEST, over=snn.MAX_OVER,
             loc=fuse(self.name, [op.loc]),
         )  # fmt: skip
+
+
+def _check(module: Module) -> None:
+    """Refuse what has no counterpart, all of it at once."""
+    problems = [
+        Diagnostic("E0921", f"%{op.out} = {op.name} has no counterpart on SpiNNaker2",
+                   where=str(op.loc or f"%{op.out}"), hint=op.advice)
+        for op in module.ops if isinstance(op, Plastic | User)
+    ]  # fmt: skip
+    if problems:
+        raise NmcError(problems)
 
 
 def _free(name: str, taken: set[str]) -> str:

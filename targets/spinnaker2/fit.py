@@ -198,7 +198,7 @@ def _check_recordings(module: Module, target: Target) -> None:
         if size > room:
             text = f"recording {kinds[0]} of one neuron of %{op.out} over {ticks:,} ticks takes {size:,} bytes; " \
                 f"{max(room, 0):,} of {layout.SRAM_BYTES:,} are left"  # fmt: skip
-            hint = f"record fewer ticks: at most {max(room, 0) // 4:,} fit"
+            hint = f"{max(room, 0) // 4:,} steps fit: run fewer, or leave the population out of `record`"
             problems.append(Diagnostic("E0903", text, where=str(op.loc or f"%{op.out}"), hint=hint))
     if problems:
         raise DoesNotFit(problems)

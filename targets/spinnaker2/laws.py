@@ -213,9 +213,13 @@ def _fire(law: Law, p: Mapping[str, Array], state: State, v: Array) -> Array:
     if law.reset == "none":
         state["v"] = v
         return np.zeros(v.shape, _I32)
-    waiting = state["refractory"] != 0
-    fired: Array = ((v >= p["threshold"]) if law.compare == "ge" else (v > p["threshold"])) & ~waiting
+    fired: Array = (v >= p["threshold"]) if law.compare == "ge" else (v > p["threshold"])
     after = v - p["threshold"] if law.reset == "subtract" else p["v_reset"]
+    if not (p["refractory"].any() or state["refractory"].any()):  # nobody waits, ever
+        state["v"] = np.where(fired, after, v)
+        return fired.astype(_I32)
+    waiting = state["refractory"] != 0
+    fired &= ~waiting
     state["v"] = np.where(waiting, p["v_reset"], np.where(fired, after, v))
     state["refractory"] = np.where(fired, p["refractory"], state["refractory"] - waiting.astype(_I32))
     return fired.astype(_I32)

@@ -146,6 +146,27 @@ def test_unknown_engines_are_told_and_recordings_are_in_the_image(
     assert all(len(pe.image.regions["rec_spikes"]) == 4 for pe in runner.chip.pes.values())
 
 
+@pytest.mark.parametrize("name", ["izhikevich", "adaptive_lif", "balanced"])
+def test_models_of_ones_own_and_learning_are_refused_by_name(nmc: Callable[..., Any], name: str) -> None:
+    code, text = nmc("compile", EXAMPLES / "snn" / f"{name}.snn", "--target", "spinnaker2")
+    assert (
+        code == 1 and "E0921" in text and "has no counterpart on SpiNNaker2" in text and "E0212" not in text
+    )
+
+
+def test_a_place_with_too_many_short_targets_is_refused_with_the_numbers(
+    nmc: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Rows of 16 bits reach 256 targets."""
+    (tmp_path / "far.snn").write_text(
+        "network far(dt = 1 ms, steps = 20)\nneuron n = lif(tau = 20 ms, v_threshold = 1.0, reset = zero)\n"
+        "input x[20] : poisson(rate = 100 Hz)\npop a[600] : n\nx -> a : fixed_prob(p = 50 %, weight = 0.5)\n"
+        "output a : count()\nplace a on cores(3)\n"
+    )
+    code, text = nmc("compile", "far.snn", "--target", "spinnaker2")
+    assert code == 2 and "E0713" in text and "600 of 256 short targets" in text and "give more cores" in text
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["mnist_mlp", "mnist_cnn", "mnist_cnn_max", "mnist_resnet"])
 def test_digits_are_answered_in_time_and_as_the_integer_network_does(

@@ -42,6 +42,52 @@ def test_engines_agree_on_random_programs(engines: tuple[str, ...], seed: int, m
     assert differences(image, random_input(seed, image, 2, STEPS - 2), STEPS, engines) == []
 
 
+def layer(parts: int, gain: int, weight: int) -> tuple[ChipImage, int]:
+    """Two populations of `parts` PEs of three neurons, all to all; the payloads come from outside."""
+    rng = np.random.default_rng(parts)
+    size = 3 * parts
+    dense = rng.integers(-weight, weight + 1, (2, size, size))
+    law, params = Law("stbif", levels=9), {"theta": np.array([20 * gain]), "offset": np.array([0])}
+    programs: list[PeProgram] = []
+    maps: list[PopMap] = []
+    for number, name in enumerate("ab"):
+        own = [
+            Part(0, number * parts + k, (number + 1) << 8 | 4 * k, (Span(3 * k, 3 * k + 3),))
+            for k in range(parts)
+        ]
+        for k, part in enumerate(own):
+            heard = ((0, 0xFFFFFF80, slice(None)),) if number == 0 else tuple(
+                (before.key_base, 0xFFFFFFFC, slice(3 * i, 3 * i + 3)) for i, before in enumerate(maps[0].parts)
+            )  # fmt: skip
+            entries = tuple(
+                Entry(key, mask, DenseRows(dense[number, rows, 3 * k : 3 * k + 3]), gain=gain)
+                for key, mask, rows in heard
+            )
+            programs.append(PeProgram(0, part.pe, part.key_base, law, 3, params, np.zeros(1), entries))
+        maps.append(PopMap(name, (size,), tuple(own)))
+    every = [((1 << parts) - 1) << (LINKS + number * parts) for number in range(2)]
+    routes = (Route(0, 0xFFFFFF80, every[0]), Route(0x100, 0xFFFFFF80, every[1]))
+    source = InputMap("x", (size,), (Part(0, -1, 0, (Span(0, size),)),))
+    return ChipImage(tuple(map(build, programs)), {0: routes}, (source,), tuple(maps)), size
+
+
+@pytest.mark.parametrize(
+    ("gain", "weight", "payload"), [(1, 15, 1), (1 << 14, 127, 9), (1 << 20, 127, 1 << 28)]
+)
+def test_a_layer_on_many_pes_is_summed_exactly_whatever_the_size_of_the_sums(
+    engines: tuple[str, ...], gain: int, weight: int, payload: int
+) -> None:
+    """Single precision, double and integers that wrap: the fast engine joins PEs, and chooses by the largest sum."""
+    image, size = layer(5, gain, weight)
+    rng = np.random.default_rng(7)
+    x = rng.integers(-payload, payload + 1, (3, 9, size)) * (rng.random((3, 9, size)) < 0.4)
+    if payload == 1:
+        x = np.abs(x)
+    found = run_all(image, {"x": x.astype(np.int32)}, 12, ["functional"])[2]["functional"]
+    assert np.count_nonzero(found.probes["a.spikes"]) and np.count_nonzero(found.probes["b.v"])
+    assert differences(image, {"x": x.astype(np.int32)}, 12, engines) == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(300))
 def test_engines_agree_on_many_random_programs(engines: tuple[str, ...], seed: int) -> None:

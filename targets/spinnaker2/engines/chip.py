@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,6 +40,13 @@ class Source:
     def size(self) -> int:
         """Neurons."""
         return int(self.index.size)
+
+    @cached_property
+    def where(self) -> slice | NDArray[np.int64]:
+        """`index`, as a slice where its elements are neighbours."""
+        first = int(self.index[0])
+        whole = np.array_equal(self.index, np.arange(first, first + self.size))
+        return slice(first, first + self.size) if whole else self.index
 
     @property
     def place(self) -> Place:
@@ -381,25 +389,25 @@ class Recorder:
         """Note what the neurons of a source send in step `t`."""
         name = source.name
         if name in self.spikes:
-            self.spikes[name][samples, t, source.index] = payloads
+            self.spikes[name][samples, t, source.where] = payloads
         for (counted, first), total in self.totals.items():
             if counted == name and t >= first:
-                total[samples, source.index] += payloads
+                total[samples, source.where] += payloads
 
     def add_sample(self, source: Source, sample: int, payloads: Array) -> None:
         """Note what the neurons of a source send in all steps (T, neurons) of a sample."""
         if source.name in self.spikes:
-            self.spikes[source.name][sample][:, source.index] = payloads
+            self.spikes[source.name][sample][:, source.where] = payloads
         for (counted, first), total in self.totals.items():
             if counted == source.name:
-                total[sample, source.index] += payloads[first:].sum(axis=0)
+                total[sample, source.where] += payloads[first:].sum(axis=0)
 
     def add_v(self, source: Source, t: int, samples: slice | int, v: Array) -> None:
         """Note potentials after step `t`."""
         if source.name in self.v:
-            self.v[source.name][samples, t, source.index] = v
+            self.v[source.name][samples, t, source.where] = v
         if source.name in self.last and t == self._steps - 1:
-            self.last[source.name][samples, source.index] = v
+            self.last[source.name][samples, source.where] = v
 
     def result(self, events: EventCounts) -> RunResult:
         """Put everything together."""

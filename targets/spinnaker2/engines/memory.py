@@ -245,8 +245,9 @@ class _Run:
         spikes[tick, neuron] = 1
         for total, part in zip(self.totals[number], (spikes, spikes[:-1]), strict=True):
             total += part.sum(axis=0).astype(np.int64)
-        self._ticks.send(loads, number, spikes)
-        self._ticks.receive(loads[1:], number, spikes[:-1])
+        seen = spikes @ self._ticks.features[number]
+        self._ticks.send(loads, number, seen)
+        self._ticks.receive(loads[1:], number, seen[:-1])
         if self._watched[number]:
             payloads = np.zeros((self._steps, source.size), np.int32)
             payloads[tick, neuron] = payload

@@ -25,6 +25,8 @@ from nmc.targets.spinnaker2.load import LoadedPe
 Array = NDArray[Any]
 #: Seconds of a tick.
 _TICK = 1e-3
+#: Numbers that are worked on at once.
+_NUMBERS = 1 << 18
 
 
 class Ticks:
@@ -34,6 +36,9 @@ class Ticks:
 
     Attributes
     ----------
+    features : list of (neurons, F) arrays
+        For each source, columns that spikes (rows, neurons) are multiplied with, all that loads depend on: ones first,
+        then which neurons an entry hears, and what the spikes of each cost. In single precision where that is exact.
     fullest : dict of (chip, pe) to int
         Instructions of the fullest tick.
     late : dict of int to int
@@ -44,9 +49,15 @@ class Ticks:
         self._places = list(chip.pes)
         self._column = {place: k for k, place in enumerate(self._places)}
         self._base = np.array([_silent(pe) for pe in chip.pes.values()], np.float64)
-        self._costs = [self._cost(chip, number) for number in range(len(chip.sources))]
-        self._runs = [_runs(chip, number, self._column) for number in range(len(chip.sources))]
         self._own = [self._column.get(source.place) for source in chip.sources]
+        self.features: list[NDArray[Any]] = []
+        self._costs: list[_Costs] = []
+        self._runs: list[_Runs] = []
+        for number, source in enumerate(chip.sources):
+            features = _Features(source.size)
+            self._costs.append(_costs(chip, number, self._column, features))
+            self._runs.append(_runs(chip, number, self._column, features))
+            self.features.append(features.matrix())
         self.fullest: dict[Place, int] = dict.fromkeys(self._places, 0)
         self.late: dict[int, int] = dict.fromkeys(CLOCKS, 0)
 
@@ -59,22 +70,21 @@ class Ticks:
         """Loads of ticks without spikes: (rows, PEs)."""
         return np.repeat(self._base[None], rows, axis=0)
 
-    def send(self, loads: NDArray[np.float64], source: int, spikes: NDArray[np.float64]) -> None:
-        """Add what sending takes: `spikes` (rows, neurons) are 0 or 1."""
+    def send(self, loads: NDArray[np.float64], source: int, seen: NDArray[np.float64]) -> None:
+        """Add what sending takes; `seen` are spikes (rows, neurons) of 0 or 1 times `features` of the source."""
         column = self._own[source]
         if column is not None:
-            loads[:, column] += SEND * spikes.sum(axis=1)
+            loads[:, column] += SEND * seen[:, 0]
 
-    def receive(self, loads: NDArray[np.float64], source: int, spikes: NDArray[np.float64]) -> None:
+    def receive(self, loads: NDArray[np.float64], source: int, seen: NDArray[np.float64]) -> None:
         """Add what receiving takes in the tick after."""
-        columns, cost = self._costs[source]
-        if columns.size:
-            loads[:, columns] += spikes @ cost
-        runs = self._runs[source]
+        costs, runs = self._costs[source], self._runs[source]
+        if costs.columns.size:
+            loads[:, costs.columns] += seen[:, costs.which]
         if runs.columns.size:
-            together = np.rint(
-                run_instructions(runs.entries, runs.targets, (spikes @ runs.heard)[:, runs.which])
-            )
+            together = np.rint(run_instructions(runs.entries, runs.targets, seen[:, runs.which]))[
+                :, runs.kind
+            ]
             if runs.alone:
                 loads[:, runs.columns] += together
             else:
@@ -87,53 +97,125 @@ class Ticks:
         for clock in self.late:
             self.late[clock] += int((loads * CPI > clock * _TICK).sum())
 
-    def _cost(self, chip: LoadedChip, number: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """PEs that spikes of a source reach, and instructions there by neuron: (neurons, PEs)."""
-        source = chip.sources[number]
-        found: dict[Place, Array] = {}
-        for leg in chip.legs[number]:
-            neurons = np.arange(source.size) if leg.neurons is None else leg.neurons
-            for place in leg.targets:
-                column = found.setdefault(place, np.zeros(source.size))
-                column[neurons] = _received(chip.pes[place], source.keys[neurons])
-        columns = np.array([self._column[place] for place in found], np.int64)
-        return columns, np.stack(list(found.values()), axis=1) if found else np.zeros((source.size, 0))
+
+class _Features:
+    """Different columns of numbers by neuron; the first is ones."""
+
+    def __init__(self, neurons: int) -> None:
+        self._found: dict[bytes, int] = {}
+        self._neurons = neurons
+        self.add(np.ones(neurons))
+
+    def add(self, column: NDArray[np.float64]) -> int:
+        """The number of a column."""
+        return self._found.setdefault(column.tobytes(), len(self._found))
+
+    def matrix(self) -> NDArray[Any]:
+        """All columns, in single precision where sums of them are exact."""
+        found = np.stack([np.frombuffer(column) for column in self._found], axis=1)
+        return found.astype(np.float32) if np.abs(found).sum(axis=0).max() < 1 << 24 else found
+
+
+@dataclass(frozen=True, eq=False)
+class _Costs:
+    """PEs (`columns`) that spikes of a source reach, and the feature (`which`) that tells the instructions there."""
+
+    columns: NDArray[np.int64]
+    which: NDArray[np.int64]
+
+
+def _costs(chip: LoadedChip, number: int, column: Mapping[Place, int], features: _Features) -> _Costs:
+    source = chip.sources[number]
+    found: dict[Place, Array] = {}
+    for leg in chip.legs[number]:
+        neurons = np.arange(source.size) if leg.neurons is None else leg.neurons
+        for place in leg.targets:
+            cost = found.setdefault(place, np.zeros(source.size))
+            cost[neurons] = _received(chip.pes[place], source.keys[neurons])
+    columns = np.array([column[place] for place in found], np.int64)
+    return _Costs(columns, np.array([features.add(cost) for cost in found.values()], np.int64))
 
 
 @dataclass(frozen=True, eq=False)
 class _Runs:
     """Entries of PEs that hear a source.
 
-    For each entry: the PE's column, how many entries its table has, targets of a ``dense8`` row (0: other formats), and
-    which column of `heard` (neurons, different ones) its neurons are in. `alone`: no PE has two.
+    For each entry: the PE's column and its `kind`. For each kind: how many entries the PE's table has, targets of a
+    ``dense8`` row (0: other formats), and which feature (different ones) counts the spikes that it hears. `alone`: no
+    PE has two.
     """
 
     columns: NDArray[np.int64]
+    kind: NDArray[np.int64]
     entries: NDArray[np.int64]
     targets: NDArray[np.int64]
     which: NDArray[np.int64]
-    heard: NDArray[np.float64]
     alone: bool
 
 
-def _runs(chip: LoadedChip, number: int, column: Mapping[Place, int]) -> _Runs:
+def _runs(chip: LoadedChip, number: int, column: Mapping[Place, int], features: _Features) -> _Runs:
     source = chip.sources[number]
-    masks: dict[bytes, int] = {}
-    rows: list[tuple[int, int, int, int]] = []
+    kinds: dict[tuple[int, int, int], int] = {}
+    rows: list[tuple[int, int]] = []
     for leg in chip.legs[number]:
         neurons = np.arange(source.size) if leg.neurons is None else leg.neurons
         for place in leg.targets:
             pe = chip.pes[place]
             for _, entry, match in links(pe, source.keys[neurons]):
-                heard = np.zeros(source.size, bool)
-                heard[neurons[match]] = True
-                which = masks.setdefault(heard.tobytes(), len(masks))
+                heard = np.zeros(source.size)
+                heard[neurons[match]] = 1
                 targets = 0 if entry.dense is None else entry.dense.shape[1]
-                rows.append((column[place], len(pe.entries), targets, which))
-    columns, entries, dense, sets = np.array(rows, np.int64).reshape(-1, 4).T
-    heard_by = [np.frombuffer(mask, bool) for mask in masks] or [np.zeros(source.size, bool)]
-    alone = len({row[0] for row in rows}) == len(rows)
-    return _Runs(columns, entries, dense, sets, np.stack(heard_by, axis=1).astype(np.float64), alone)
+                kind = (len(pe.entries), targets, features.add(heard))
+                rows.append((column[place], kinds.setdefault(kind, len(kinds))))
+    columns, kind_of = np.array(rows, np.int64).reshape(-1, 2).T
+    entries, dense, which = np.array(list(kinds), np.int64).reshape(-1, 3).T
+    return _Runs(columns, kind_of, entries, dense, which, len({row[0] for row in rows}) == len(rows))
+
+
+class TickLog:
+    """Gives `Ticks` what all samples of a batch send, tick by tick; it is added up for many ticks at once.
+
+    Parameters
+    ----------
+    ticks : Ticks
+    batch : int
+    """
+
+    def __init__(self, ticks: Ticks, batch: int) -> None:
+        self._ticks, self._batch = ticks, batch
+        ticks.restart()
+        widest = max((matrix.shape[1] for matrix in ticks.features), default=1)
+        self._most = max(1, _NUMBERS // max(1, batch * max(widest, ticks.empty(1).size)))
+        self._kept: list[list[Array]] = []
+        self._before: list[Array] = self._nothing()
+
+    def _nothing(self) -> list[Array]:
+        return [np.zeros((self._batch, matrix.shape[1])) for matrix in self._ticks.features]
+
+    def begin(self) -> None:
+        """A tick in which nothing was sent yet."""
+        if len(self._kept) == self._most:
+            self._add()
+        self._kept.append(self._nothing())
+
+    def note(self, source: int, spikes: Array) -> None:
+        """What a source sends in this tick: (B, neurons), 0 or 1."""
+        matrix = self._ticks.features[source]
+        self._kept[-1][source] = spikes.astype(matrix.dtype, copy=False) @ matrix
+
+    def close(self) -> None:
+        """No more ticks."""
+        if self._kept:
+            self._add()
+
+    def _add(self) -> None:
+        loads = self._ticks.empty(self._batch * len(self._kept))
+        for source in range(len(self._before)):
+            sent = [step[source] for step in self._kept]
+            self._ticks.send(loads, source, np.concatenate(sent))
+            self._ticks.receive(loads, source, np.concatenate([self._before[source], *sent[:-1]]))
+        self._ticks.add(loads)
+        self._before, self._kept = self._kept[-1], []
 
 
 def _silent(pe: LoadedPe) -> int:
