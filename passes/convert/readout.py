@@ -173,7 +173,7 @@ def find_margins(trace: Array, labels: Array | None = None, delay: int = 0) -> M
 
 
 def _safe(margins: Array, gaps: Array, right: Array) -> Array:
-    """Margins that exceed those that are enough: all, or else, from the last step on, those that cost no right answer."""
+    """Margins that exceed those that are enough: all, or else, from the last step on, those that cost nothing."""
     above, below = _SAFE
     safe, least = -(-margins * above // below), int(right[:, -1].sum())
     if _right(gaps >= safe, right) >= least:
