@@ -260,8 +260,8 @@ def compile_traced(
     )
     options, cut = searched(module, options, tell)
     passes = cut.pipeline if cut else pipeline_for(options, module)
-    if module.level == "snn" and module.attr("steps") is None:
-        module = module.with_attrs(steps=options.steps or STEPS)
+    if module.level == "snn" and not module.attr("spike_code"):
+        module = module.with_attrs(steps=options.steps or module.attr("steps") or STEPS)
     kept = _Kept(manager.observe)
     watching = replace(manager, on_pass=lambda name, *_: tell(name), observe=kept.look)
     result = run_pipeline(module, passes, watching)

@@ -73,3 +73,10 @@ output h : count()
     assert predicted["samples"] == 6 and predicted["synaptic_operations_per_sample"] > 10
     with pytest.raises(NmcError, match="takes spikes"):
         compile_model(tmp_path / "net.snn", CompileOptions(target=target, calib=str(tmp_path / "images.npz")))
+
+
+def test_steps_that_are_asked_for_replace_those_of_a_program(repo: Path) -> None:
+    source = repo / "examples" / "snn" / "xor.snn"
+    own = compile_model(source, CompileOptions()).module.attr("steps")
+    asked = compile_model(source, CompileOptions(steps=own + 3))
+    assert asked.module.attr("steps") == own + 3
