@@ -37,15 +37,14 @@ Measured 2026-11-28 on a shared machine of two cores that a dozen others used at
 and differ by up to 2.2 times between runs, accuracies do not), with ``--peer-python`` a Python 3.11 that has torch and
 SpikingJelly 2.0.0; ``--levels 8 --kinds exact``. Accuracies after T steps, and answers that differ from the float
 network's. On the convolutional networks ahead of every recipe at every T but for two ties (mnist_cnn_max at T = 16 and
-32). On the dense ones a recipe may have up to 9 more right ones of 10,000 (mnist_mlp at T = 32, where nmc answers 6
-images otherwise than the float network and the recipe 24): no such lead is more than chance (McNemar: p 0.12 and
-above), while nmc leads beyond chance over 2 or 3 recipes at T = 4 and 1 or 2 at T = 8. On 20,000 training images that
-calibrated nothing, of which the float mnist_mlp answers all rightly, so that luck gains nothing, nmc has 99.98 % at T
-= 4 (the best recipe 99.89, p = 0.0003) and none wrong from T = 8 on; dev_mlp (float 98.58 there): 98.39, 98.54, 98.61,
-98.59 against 98.46, 98.52, 98.62, 98.65 of the best recipes, p from 0.15 on. mnist_resnet (1000 images, float 99.60):
-99.30, 99.50, 99.60, 99.60 against 72.80, 97.50, 99.40, 99.50. In seconds nmc is ahead on dense networks but for T = 4
-of mnist_mlp (0.32 against 0.29) and on dev_cnn from T = 16 on (4.7 against 6.5, 7.1 against 12.8); at T = 4 and 8 a
-run of its signed spikes takes 2.3 and 2.2 times as long (3.7 and 7.0 against 1.6 and 3.2). ::
+32). On the dense ones a recipe may have up to 9 more right ones of 10,000; no such lead is more than chance (p 0.12
+and above), while nmc leads beyond chance over 2 or 3 recipes at T = 4 and 1 or 2 at T = 8. On 20,000 training images
+that calibrated nothing nmc has 99.98 % of mnist_mlp at T = 4 (the best recipe 99.89, p = 0.0003; float all) and none
+wrong from T = 8 on; of dev_mlp (float 98.58) 98.39, 98.54, 98.61, 98.59 against 98.46, 98.52, 98.62, 98.65. mnist_resnet
+(1000 images, float 99.60): 99.30, 99.50, 99.60, 99.60 against 72.80, 97.50, 99.40, 99.50. Seconds, against the fastest
+recipe: ahead on dense networks but for T = 4 of mnist_mlp (0.32 against 0.29); behind on dev_cnn at T = 4 and 8 (3.7,
+7.0, 4.7, 7.1 against 1.6, 3.2, 6.5, 12.8), and at every T on mnist_resnet (1.4, 2.5, 5.5, 10.5 against 0.9, 1.8, 3.6,
+7.2) and mnist_cnn_max (1.3, 2.7, 5.0, 9.2 against 0.5, 1.1, 2.2, 4.5). ::
 
     mnist_mlp: 10000 images, float 98.05%, 2000 calibration images
                               % 4    % 8   % 16   % 32    d 4    d 8   d 16   d 32

@@ -13,10 +13,8 @@ What a target's ``backend`` module must provide:
   had ended after step 1, 2, ... T (the v of a read-out, or the spikes counted so far, times the scale); the last
   entry equals the output. Accuracy by step and early exit are made of it, so that a runner knows of neither.
 - ``synthesize(module, options, tell)``, of targets that have it (``--synthesize``): report and files by name.
-- Every population can be probed (``NAME.spikes``): from that follows when a chip is at rest
-  (`nmc.runtime.quiescence`).
-- ``event_summary(events, samples)``: floats a sample, keys as in `nmc.runtime.evaluate`; every one of them must be a
-  mean over samples.
+- Every population can be probed (``NAME.spikes``), which tells when a chip is at rest (`nmc.runtime.quiescence`).
+- ``event_summary(events, samples)``: floats a sample, means over samples, keys as in `nmc.runtime.evaluate`.
 """
 
 from __future__ import annotations
