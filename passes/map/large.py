@@ -20,6 +20,10 @@ _WORK = {"fast": (300_000_000, 1_000), "normal": (320_000_000, 4_000), "best": (
 _EACH = (40, 1_000)  # least and most proposals of a part on one level
 _MAX_COST = 2**50
 _GENTLE = 0.05  # first temperature of the last run over the typical change of a short move
+_CLOSE = (
+    1.25  # starts that cost no more than so many times the best are tried with 1 / _SHARE of the last run
+)
+_SHARE = 4
 
 
 def place_large(
@@ -61,7 +65,8 @@ def place_large(
     each = max(_EACH[0], min(_EACH[1], entries // max(graph.parts * task.work, 1)))
     found, method = _best(task, base, seed, Work(coarsest, each, each))
     most = int(np.bincount(_tiles(where)).max(initial=1))
-    proved = {"hop": hop_bound(graph, most), "star": star_bound(graph, most)}
+    heavy = ranked(graph)
+    proved = {"hop": hop_bound(*heavy, most), "star": star_bound(*heavy, most)}
     return report(mesh.number[found], cost_of(graph, mesh.sites, found), proved, method)
 
 
@@ -89,11 +94,20 @@ def _best(task: Task, base: IntArray, seed: int, work: Work) -> tuple[IntArray, 
     shut = sites.close(base[locked])
     begins["levels"][~locked] = multilevel.on_mesh(_inner(graph, locked), shut, seed, work)
     costs = {name: cost_of(graph, sites, site) for name, site in begins.items()}
+    close = [name for name in costs if costs[name] <= _CLOSE * min(costs.values())]
+    if len(close) > 1:  # what is ahead now may be behind in the end
+        tried = {name: _gently(task, begins[name], -(-work.finest // _SHARE), seed + 20) for name in close}
+        begins = {name: site for name, (site, _) in tried.items()}
+        costs = {name: costs[name] + change for name, (_, change) in tried.items()}
     best = min(costs, key=lambda name: costs[name])
-    site = begins[best]
+    return _gently(task, begins[best], work.finest, seed + 10)[0], f"{best}+anneal"
+
+
+def _gently(task: Task, site: IntArray, each: int, seed: int) -> tuple[IntArray, int]:
+    """Anneal with short moves, `each` proposals of a part: sites (P,), and the change of the cost."""
     scale = anneal.typical(task, site, 2)
-    new, _ = anneal.anneal(task, site, work.finest * graph.parts, _GENTLE * scale, seed + 10, reach=3)
-    return new.astype(np.int64), f"{best}+anneal"
+    new, change = anneal.anneal(task, site, each * task.graph.parts, _GENTLE * scale, seed, reach=3)
+    return new.astype(np.int64), change
 
 
 def _inner(graph: Graph, locked: NDArray[np.bool_]) -> Graph:
@@ -107,25 +121,23 @@ def _inner(graph: Graph, locked: NDArray[np.bool_]) -> Graph:
     return Graph.from_pairs(count, number[rows[both]], number[partner[both]], graph.weight[both])
 
 
-def _ranked(graph: Graph) -> tuple[IntArray, IntArray]:
+def ranked(graph: Graph) -> tuple[IntArray, IntArray]:
     """Weights (E,), row by row, heaviest first, and their ranks within the row."""
     order = np.lexsort((-graph.weight, graph.rows))
     rank = np.arange(len(order)) - np.repeat(graph.start[:-1], np.diff(graph.start))
     return graph.weight[order], rank
 
 
-def hop_bound(graph: Graph, tile: int) -> int:
-    """One hop for all traffic but that of each part with its `tile` - 1 heaviest partners."""
-    weight, rank = _ranked(graph)
+def hop_bound(weight: IntArray, rank: IntArray, tile: int) -> int:
+    """One hop for all traffic but that of each part with its `tile` - 1 heaviest partners; of `ranked` traffic."""
     return -(-int(weight[rank >= tile - 1].sum()) // 2)
 
 
-def star_bound(graph: Graph, tile: int) -> int:
+def star_bound(weight: IntArray, rank: IntArray, tile: int) -> int:
     """Each part with its heaviest partners on the nearest sites of an endless mesh with `tile` sites a tile.
 
-    At most 4 d tiles have distance d > 0 from any.
+    At most 4 d tiles have distance d > 0 from any. Of `ranked` traffic.
     """
-    weight, rank = _ranked(graph)
     most = int(rank.max(initial=-1)) + 1
     rings = int((most / (2 * tile)) ** 0.5) + 2
     room = np.concatenate([[tile - 1], 4 * tile * np.arange(1, rings + 1)])

@@ -162,9 +162,9 @@ class Sites:
 def cost_of(graph: Graph, sites: Sites, site: ArrayLike) -> int:
     """Sum over pairs of traffic times distance of a placement (P,)."""
     at = np.asarray(site, np.int64)
-    rows, partner = at[graph.rows], at[graph.partner]
     if sites.is_grid:
         return cost_at(graph, sites.where(at))
+    rows, partner = at[graph.rows], at[graph.partner]
     return int((graph.weight * sites.table[rows, partner].astype(np.int64)).sum()) // 2
 
 

@@ -99,7 +99,22 @@ def test_no_eigenvalue_or_sparse_bound_exceeds_the_optimum(
     assert bound is not None and bound <= best + 7
     if not pinned:
         graph = Graph.from_dense(weight)
-        assert large.hop_bound(graph, mesh[2]) <= large.star_bound(graph, mesh[2]) <= best
+        heavy = large.ranked(graph)
+        assert large.hop_bound(*heavy, mesh[2]) <= large.star_bound(*heavy, mesh[2]) <= best
+
+
+def test_a_start_that_is_close_behind_is_tried_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dense layers one after another: the levels are ahead of Hilbert's curve, and behind it when both are annealed."""
+    layers, width = 64, 16
+    from_, to = np.divmod(np.arange(width * width), width)
+    layer = width * np.arange(layers - 1)[:, None]
+    ends = (layer + from_).reshape(-1), (layer + width + to).reshape(-1)
+    graph = Graph.from_pairs(layers * width, *ends, np.ones(ends[0].size, np.int64))
+    both = large.place_large(graph, tiles(32, 32), effort="fast")
+    monkeypatch.setattr(large, "_CLOSE", 1.0)
+    one = large.place_large(graph, tiles(32, 32), effort="fast")
+    assert (both.method, one.method) == ("hilbert+anneal", "levels+anneal")
+    assert both.objective < one.objective
 
 
 @given(st.integers(1, 40), st.integers(0, 200), st.integers(0, 2**32))
