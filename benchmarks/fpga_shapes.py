@@ -76,6 +76,8 @@ _ALONE: dict[str, Fields] = {
     "small current": {"cuba": True, "delays": 4},
     "small 2 x 1": {"cores": 2, "leak": "none", "neurons": 64},
     "small 4": {"lanes": 4, "leak": "none", "weights": "int4", "payload_bits": 4},
+    "small 512 neurons": {"neurons": 512, "weight_rows": 4096},
+    "small 12 bits": {"vb": 12},
     "new small": {"vb": 24, "classes": 4, "axons": 128},
     "new small 2": {**_EXACT, "lanes": 2, "stbif": True, "conv": True, "vb": 16},
 }
@@ -94,6 +96,10 @@ _COMPILED: dict[str, Fields] = {
         "leak": "none", "payload_bits": 8, "counter": 4, "stbif": True, "windows": True, "bias_bits": 10,
         "theta_bits": 9, "classes": 4, "geometries": 8, "conv": True, "sparse": True, "neurons": 256, "axons": 300,
         "weight_rows": 3000, "queue": 512, "targets": 512,
+    },
+    "chosen synfire": {
+        "vb": 17, "counter": 3, "neurons": 160, "axons": 141, "weight_rows": 1420, "classes": 16, "sparse": True,
+        "delays": 16, "queue": 256, "targets": 140,
     },
     "chosen wide rows": {
         "vb": 20, "neurons": 330, "axons": 400, "weight_rows": 132000, "queue": 4, "targets": 2,

@@ -192,6 +192,8 @@ def _sizes(module: Module, target: Target, chip: Device | None) -> list[tuple[Ne
                 Shape(
                     cores=min(64, at_least), lanes=lanes, neurons=lanes, axons=1, classes=2, geometries=2, counter=1,
                     vb=first.vb, leak=first.leak, cuba=first.cuba, stbif=any(op.signed for op in populations),
+                    late=any(op.late for op in populations), windows=False, weights="ternary",
+                    probes=given.get("probes", True), fifo=given.get("fifo", 16),
                     sparse=False, conv=False, queue=4, targets=2,
                 ),
                 chip.family if chip else "ecp5",
