@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from nmc.targets.fpga import cells
 from nmc.targets.fpga.bram import TABLES, total_lutram
 from nmc.targets.fpga.shape import Shape, bits_for
 
@@ -24,19 +25,23 @@ def coefficients() -> Mapping[str, Mapping[str, Any]]:
 
 
 def parts(shape: Shape, family: str = "ecp5") -> dict[str, float]:
-    """How much of each part a shape has.
+    """How much of each part a shape has; those of an iCE40 are in `nmc.targets.fpga.cells`."""
+    return cells.parts(shape) if family == "ice40" else _parts(shape)
+
+
+def _parts(shape: Shape) -> dict[str, float]:
+    """Of an ECP5.
 
     ``chip``: machine, router and shell. ``cores``, ``lanes``, ``bits`` (of membranes): logic of all of them. ``words``:
     of rows, which are read back through a multiplexer. ``counters``, ``currents``, ``probes``, ``shifts``, ``own``,
     ``late``, ``windows``: bits of these features. ``walks``: bits of what conv and sparse rows count. ``payloads``:
     bits of products without a multiplier. ``registers``: bits of tables of two rows. ``wheel``: bits of its fill
-    levels. ``memory``: RAMs of 16x4 bits (ECP5), bits of larger tables (iCE40).
+    levels. ``memory``: RAMs of 16x4 bits.
     """
     cores, lanes = shape.cores, shape.cores * shape.lanes
     group, row = bits_for(shape.groups), bits_for(shape.weight_rows)
     tables = [shape.memories[name] for name in TABLES]
     small = sum(item.rows * item.width for item in tables if item.rows <= 2)
-    large = sum(item.rows * item.width for item in tables if item.rows > 2)
     core_words = sum(item.words for name, item in shape.memories.items() if not item.shared)
     return {
         "chip": 1, "cores": cores, "lanes": lanes, "bits": lanes * shape.vb, "words": cores * core_words,
@@ -47,7 +52,7 @@ def parts(shape: Shape, family: str = "ecp5") -> dict[str, float]:
         "payloads": lanes * shape.weight_bits * (shape.payload_bits == 2),
         "late": lanes * shape.vb * shape.late, "windows": cores * shape.windows, "registers": cores * small,
         "wheel": (shape.delays > 1) * shape.delays * bits_for(shape.queue),
-        "memory": total_lutram(shape) if family == "ecp5" else cores * large,
+        "memory": total_lutram(shape),
     }  # fmt: skip
 
 

@@ -153,9 +153,10 @@ def _refusal(
 
     nearest = sorted(found, key=distance)[:_TOLD]
     short = [(str(item), item.lacks(chip, rate)) for item in nearest]
-    short = short or [
-        (_shown(cores, lanes), _lacking(least, chip)) for least, (lanes, cores) in sizes[:_TOLD]
-    ]
+    larger = [(_shown(cores, lanes), _lacking(least, chip)) for least, (lanes, cores) in sizes]
+    larger = [item for item in larger if item[1]]
+    # for a rate, also what keeps a larger size from being tried
+    short = [*short, *larger[:1]] if short and rate else short or larger[:_TOLD]
     told = "; ".join(f"{size}: {', '.join(lacks)}" for size, lacks in short) or "no core holds it"
     asked = (chip.name if chip else "", f"{rate:,.0f} samples a second" if rate else "")
     hint = "fewer weight bits, a larger device, a lower rate, or fewer steps"
@@ -192,6 +193,8 @@ def _sizes(module: Module, target: Target, chip: Device | None) -> list[tuple[Ne
                 Shape(
                     cores=min(64, at_least), lanes=lanes, neurons=lanes, axons=1, classes=2, geometries=2, counter=1,
                     vb=first.vb, leak=first.leak, cuba=first.cuba, stbif=any(op.signed for op in populations),
+                    late=any(op.late for op in populations), windows=False, weights="ternary",
+                    probes=given.get("probes", True), fifo=given.get("fifo", 16),
                     sparse=False, conv=False, queue=4, targets=2,
                 ),
                 chip.family if chip else "ecp5",

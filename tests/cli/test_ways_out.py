@@ -233,7 +233,7 @@ def test_one_large_ram_too_many_is_told_and_fewer_bits_take_less(nmc: Nmc, tmp_p
 
 def test_one_multiplier_too_many_is_told_and_a_device_that_has_it_does(nmc: Nmc, tmp_path: Path) -> None:
     net, target = tmp_path / "net.snn", tmp_path / "few.toml"
-    net.write_text(MANY.format(outputs=30, inputs=20, neurons=40))
+    net.write_text(MANY.format(outputs=30, inputs=150, neurons=40))  # membranes of more than 17 bits
     target.write_text('base = "fpga"\n[devices.up5k]\nmultipliers = 1\n')
     words = ["compile", net, "--target", target, "--device", "up5k", "--effort", "fast", "-q"]
     done = nmc(*words)

