@@ -22,8 +22,10 @@ LEVELS = 8
 INPUT_LEVELS = 16
 #: Fewer levels than these are no quantisation of a trained network any more.
 _FEWEST = 2
-#: Passes from the choice of a spike code on; a network that has one starts behind it.
+#: The choice of a spike code; a network that has one starts behind it.
 _CODING = "spike-code"
+#: What changes when spikes come, behind that choice: margins are found on the spikes that the chip sends.
+_TIMING = (_CODING, "fpga-biases")
 
 
 def pipeline_for(options: CompileOptions, module: Module | None = None) -> tuple[Pass, ...]:
@@ -144,16 +146,17 @@ def _with_early_exit(passes: tuple[Pass, ...], *, spread: bool) -> tuple[Pass, .
     """
     from nmc.passes.convert.spike_code import SpikeCode
 
-    made: list[Pass] = []
-    for item in passes:
+    def early(item: Pass) -> Pass:
         if spread and isinstance(item, SpikeCode) and item.code == "stbif" and item.schedule in ("", "burst"):
-            item = replace(item, schedule="spread")
-        made.append(item)
-        if item.name == _CODING:
-            made += parse("readout{early_exit=true}", ())
-    if len(made) == len(passes):
+            return replace(item, schedule="spread")
+        return item
+
+    names = [item.name for item in passes]
+    if _CODING not in names:
         raise fail("E0004", "an early exit belongs to the exact mode", hint="--mode exact")
-    return tuple(made)
+    behind = 1 + max(at for at, name in enumerate(names) if name in _TIMING)
+    made = [early(item) for item in passes]
+    return (*made[:behind], *parse("readout{early_exit=true}", ()), *made[behind:])
 
 
 def _from_level(passes: tuple[Pass, ...], module: Module) -> tuple[Pass, ...]:

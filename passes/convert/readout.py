@@ -114,7 +114,8 @@ class Readout(Pass, name="readout", takes="snn"):
             raise NmcError(problems)
 
     def _calibrated(self, module: Module) -> Margins:
-        inputs, outputs = module.of_type(snn.Input), module.of_type(snn.Output)
+        inputs = [op for op in module.of_type(snn.Input) if op.source]  # the others need no data
+        outputs = module.of_type(snn.Output)
         if len(inputs) != 1 or len(outputs) != 1 or inputs[0].stream:
             hint = "give the margin, or choose it before delta-stream"
             raise fail(
