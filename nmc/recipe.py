@@ -52,7 +52,8 @@ def pipeline_for(options: CompileOptions, module: Module | None = None) -> tuple
     if options.approximate:
         passes = (*parse("approximate", ()), *passes)
     if options.early_exit:
-        passes = _with_early_exit(passes, spread=spreads(options))
+        payloads = takes_payloads(options) and not options.passes
+        passes = _with_early_exit(passes, spread=spreads(options), payloads=payloads)
     if options.without:
         passes = without(passes, options.without)
     if module is not None and not options.passes:
@@ -132,24 +133,33 @@ def spreads(options: CompileOptions) -> bool:
     return bool(chip.get("spread", {}).get("value"))
 
 
+def takes_payloads(options: CompileOptions) -> bool:
+    """Whether events of a target carry numbers, so that a count travels in one (``graded``)."""
+    chip = resolve(options.target).data.get("chip", {})
+    return bool(chip.get("payloads", {}).get("value"))
+
+
 def takes_digits(options: CompileOptions) -> bool:
     """Whether the populations of a target can take binary digits, the highest first (``bit-serial``)."""
     chip = resolve(options.target).data.get("chip", {})
     return bool(chip.get("digits", {}).get("value"))
 
 
-def _with_early_exit(passes: tuple[Pass, ...], *, spread: bool) -> tuple[Pass, ...]:
-    """Put the calibration of the margins behind the choice of the spike code.
+def _with_early_exit(passes: tuple[Pass, ...], *, spread: bool, payloads: bool) -> tuple[Pass, ...]:
+    """Put the calibration of the margins behind the choice of the spike code, and choose one that answers early.
 
-    Input that is spread over the first steps gives the better early answers (facts/conversion.md 3.4), where the target
-    can also spread the biases of populations.
+    Where events carry numbers the first answer is the last one (``graded``), a step a layer after the start. Else input
+    that is spread over the first steps gives the better early answers (facts/conversion.md 3.4), where the target can
+    also spread the biases of populations.
     """
     from nmc.passes.convert.spike_code import SpikeCode
 
     def early(item: Pass) -> Pass:
-        if spread and isinstance(item, SpikeCode) and item.code == "stbif" and item.schedule in ("", "burst"):
-            return replace(item, schedule="spread")
-        return item
+        if not isinstance(item, SpikeCode) or item.code != "stbif" or item.schedule not in ("", "burst"):
+            return item
+        if payloads:
+            return replace(item, code="graded")
+        return replace(item, schedule="spread") if spread else item
 
     names = [item.name for item in passes]
     if _CODING not in names:
