@@ -114,7 +114,9 @@ def main() -> None:
     parser.add_argument("--targets", nargs="*", choices=TARGETS, default=TARGETS)
     parser.add_argument("--levels", type=int, default=8)
     parser.add_argument("--images", type=int, default=2000, help="images of --data")
-    parser.add_argument("--on-chip", type=int, default=100, help="of these run on the target's fast engine too")
+    parser.add_argument(
+        "--on-chip", type=int, default=100, help="of these run on the target's fast engine too"
+    )
     options = parser.parse_args()
     x, y = load_samples(str(options.data), limit=options.images)
     if y is None:

@@ -57,6 +57,7 @@ def _in_parts(op: exact.StBif, taken: set[str]) -> list[Op]:
     names = [fresh_name(f"{op.out}.{kind}", taken) for kind in ("host", "part", "rest")]
     taken.update(names)
     host, via, rest = names
+    left = Const(rest, offset - part * unit * steps)
     part = part.reshape((1,) * (len(op.shape) - part.ndim) + part.shape)
     shared = 2 <= len(op.shape) <= 3 and part.shape[1:] == (1,) * (len(op.shape) - 1)
     sent = snn.Input(
@@ -64,7 +65,6 @@ def _in_parts(op: exact.StBif, taken: set[str]) -> list[Op]:
         encoder="spread", low=steps * unit, high=steps * unit, over=steps,
     )  # fmt: skip
     brought = (_shared if shared else _each)(op, part, sent, via)
-    left = Const(rest, offset - (part * unit * steps).reshape(offset.shape))
     return [sent, brought, replace(op, current=(*op.current, brought.result), offset=left, spread=0)]
 
 
