@@ -82,6 +82,12 @@ def test_the_image_gives_the_same_outputs_after_each_step(program: Program) -> N
     np.testing.assert_array_equal(program.run(images(), trace=True).result.trace, wanted.trace)
 
 
+def test_frames_of_a_stream_get_the_biases_once(program: Program) -> None:
+    frames = images()[:6].reshape(2, 3, 1, 8, 8)
+    found = program.run_frames(frames).logits
+    np.testing.assert_array_equal(found.reshape(6, -1), program.run(images()[:6]).logits.reshape(6, -1))
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("verilator")
 def test_the_rtl_takes_the_parts_as_the_law_says(program: Program) -> None:
