@@ -52,7 +52,7 @@ def pipeline_for(options: CompileOptions, module: Module | None = None) -> tuple
     if options.approximate:
         passes = (*parse("approximate", ()), *passes)
     if options.early_exit:
-        payloads = takes_payloads(options) and not options.passes
+        payloads = takes_payloads(options) and not options.passes and not options.steps
         passes = _with_early_exit(passes, spread=spreads(options), payloads=payloads)
     if options.without:
         passes = without(passes, options.without)
