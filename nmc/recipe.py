@@ -22,8 +22,10 @@ LEVELS = 8
 INPUT_LEVELS = 16
 #: Fewer levels than these are no quantisation of a trained network any more.
 _FEWEST = 2
-#: Passes from the choice of a spike code on; a network that has one starts behind it.
+#: The choice of a spike code; a network that has one starts behind it.
 _CODING = "spike-code"
+#: What changes when spikes come, behind that choice: margins are found on the spikes that the chip sends.
+_TIMING = (_CODING, "fpga-biases")
 
 
 def pipeline_for(options: CompileOptions, module: Module | None = None) -> tuple[Pass, ...]:
@@ -50,7 +52,8 @@ def pipeline_for(options: CompileOptions, module: Module | None = None) -> tuple
     if options.approximate:
         passes = (*parse("approximate", ()), *passes)
     if options.early_exit:
-        passes = _with_early_exit(passes, spread=spreads(options))
+        payloads = takes_payloads(options) and not options.passes and not options.steps
+        passes = _with_early_exit(passes, spread=spreads(options), payloads=payloads)
     if options.without:
         passes = without(passes, options.without)
     if module is not None and not options.passes:
@@ -130,30 +133,40 @@ def spreads(options: CompileOptions) -> bool:
     return bool(chip.get("spread", {}).get("value"))
 
 
+def takes_payloads(options: CompileOptions) -> bool:
+    """Whether events of a target carry numbers, so that a count travels in one (``graded``)."""
+    chip = resolve(options.target).data.get("chip", {})
+    return bool(chip.get("payloads", {}).get("value"))
+
+
 def takes_digits(options: CompileOptions) -> bool:
     """Whether the populations of a target can take binary digits, the highest first (``bit-serial``)."""
     chip = resolve(options.target).data.get("chip", {})
     return bool(chip.get("digits", {}).get("value"))
 
 
-def _with_early_exit(passes: tuple[Pass, ...], *, spread: bool) -> tuple[Pass, ...]:
-    """Put the calibration of the margins behind the choice of the spike code.
+def _with_early_exit(passes: tuple[Pass, ...], *, spread: bool, payloads: bool) -> tuple[Pass, ...]:
+    """Put the calibration of the margins behind the choice of the spike code, and choose one that answers early.
 
-    Input that is spread over the first steps gives the better early answers (facts/conversion.md 3.4), where the target
-    can also spread the biases of populations.
+    Where events carry numbers the first answer is the last one (``graded``), a step a layer after the start. Else input
+    that is spread over the first steps gives the better early answers (facts/conversion.md 3.4), where the target can
+    also spread the biases of populations.
     """
     from nmc.passes.convert.spike_code import SpikeCode
 
-    made: list[Pass] = []
-    for item in passes:
-        if spread and isinstance(item, SpikeCode) and item.code == "stbif" and item.schedule in ("", "burst"):
-            item = replace(item, schedule="spread")
-        made.append(item)
-        if item.name == _CODING:
-            made += parse("readout{early_exit=true}", ())
-    if len(made) == len(passes):
+    def early(item: Pass) -> Pass:
+        if not isinstance(item, SpikeCode) or item.code != "stbif" or item.schedule not in ("", "burst"):
+            return item
+        if payloads:
+            return replace(item, code="graded")
+        return replace(item, schedule="spread") if spread else item
+
+    names = [item.name for item in passes]
+    if _CODING not in names:
         raise fail("E0004", "an early exit belongs to the exact mode", hint="--mode exact")
-    return tuple(made)
+    behind = 1 + max(at for at, name in enumerate(names) if name in _TIMING)
+    made = [early(item) for item in passes]
+    return (*made[:behind], *parse("readout{early_exit=true}", ()), *made[behind:])
 
 
 def _from_level(passes: tuple[Pass, ...], module: Module) -> tuple[Pass, ...]:

@@ -78,7 +78,7 @@ def searched(
         raise fail("E0404", "a search needs sample data", hint="give sample data: --calib FILE.npz")
     tell("search")
     x, y = load_samples(options.calib, raw=options.raw)
-    passes = pipeline_for(replace(options, steps=0), module)
+    passes = pipeline_for(replace(options, steps=0, early_exit=False), module)
     base = next((item for item in passes if isinstance(item, Quantize)), None)
     if options.steps and _signed(passes):
         return options, _cut(module, options, base, x, y)

@@ -220,6 +220,7 @@ def _early_text(found: Mapping[str, Any]) -> str:
     rows: list[tuple[str, object]] = [
         ("accuracy", f"{100 * found['accuracy']:.2f} %"),
         ("steps to the answer", f"{found['mean_steps']:,.2f} (mean), {found['max_steps']:,} (most)"),
+        ("first possible answer", f"after {found['first_step']:,} steps"),
         *_costs(found),
     ]
     return f"with early answers, at a margin of {found['margin']:.4g}\n{pairs(rows)}"

@@ -34,8 +34,8 @@ class Rule:
 
     @property
     def margin(self) -> float:
-        """The least margin of the first output that decides, in the units of the outputs."""
-        return next(min((op.margin, *op.margins)) * op.scale for op in self.outputs if op.margin)
+        """The least margin on the way of the first output that decides, in the units of the outputs."""
+        return next(min(op.margins or (op.margin,)) * op.scale for op in self.outputs if op.margin)
 
     @property
     def margins(self) -> tuple[float, ...]:

@@ -39,6 +39,8 @@ class EarlyExit:
         repeated with fewer steps because the host draws spikes at random.
     margins : tuple of float
         Of single steps, where each has its own; `margin` is then the least.
+    first : int
+        The first step after which outputs held anything of the samples: no answer can come earlier.
     """
 
     margin: float
@@ -46,10 +48,15 @@ class EarlyExit:
     steps: Array = field(repr=False)
     summary: dict[str, float] | None = None
     margins: tuple[float, ...] = ()
+    first: int = 1
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the arrays."""
-        steps = {"mean_steps": float(self.steps.mean()), "max_steps": int(self.steps.max())}
+        steps = {
+            "mean_steps": float(self.steps.mean()),
+            "max_steps": int(self.steps.max()),
+            "first_step": self.first,
+        }
         own = {"margins": list(self.margins)} if self.margins else {}
         return {"margin": self.margin, **own, "accuracy": self.accuracy, **steps, **(self.summary or {})}
 
@@ -115,6 +122,7 @@ class _Piece:
     logits: Array
     right: Array
     early: tuple[Array, Array] | None
+    first: int
 
 
 def evaluate(
@@ -183,9 +191,10 @@ def _moved(progress: Progress | None, start: int, total: int) -> Progress | None
 
 def _piece(run: Run, labels: Array, rule: Rule | None) -> _Piece:
     count = len(labels)
-    right = np.zeros(0, np.int64)
+    right, first = np.zeros(0, np.int64), 1
     if run.result.traces:
         trace = run.result.trace
+        first = _first_step(trace)
         right = (trace.reshape(*trace.shape[:2], -1).argmax(axis=2) == labels[:, None]).sum(axis=0)
     early = None
     if rule is not None:
@@ -193,7 +202,13 @@ def _piece(run: Run, labels: Array, rule: Rule | None) -> _Piece:
         answers = next(iter(outputs.values())).reshape(count, -1).argmax(axis=1)
         early = steps, answers == labels
     run = replace(run, result=replace(run.result, traces={}))
-    return _Piece(run, np.asarray(run.logits.reshape(count, -1)), right, early)
+    return _Piece(run, np.asarray(run.logits.reshape(count, -1)), right, early, first)
+
+
+def _first_step(trace: Array) -> int:
+    """The first step after which outputs (N, T, ...) are not those of silence; 1 for outputs that hold data at once."""
+    flat = trace.reshape(*trace.shape[:2], -1)
+    return 1 + int((flat != flat[:1, :1]).any(axis=(0, 2)).argmax())
 
 
 def _joined(
@@ -230,7 +245,9 @@ def _early(
     found = [piece.early for piece in pieces if piece.early is not None]
     steps, right = np.concatenate([item[0] for item in found]), np.concatenate([item[1] for item in found])
     summary = costs_until(program, x, steps, how) if _repeatable(program) else None
-    return EarlyExit(rule.margin, float(right.mean()), steps, summary, rule.margins)
+    waited = max(program.manifest.get("latency", {}).values(), default=0)
+    first = min(piece.first for piece in pieces) if waited else 1
+    return EarlyExit(rule.margin, float(right.mean()), steps, summary, rule.margins, first)
 
 
 def costs_until(program: Program, x: Array, steps: Array, how: dict[str, Any]) -> dict[str, float]:

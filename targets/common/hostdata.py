@@ -91,7 +91,8 @@ def numbers(
     """
     if isinstance(op, sources.Poisson) or not op.source:
         silent = np.zeros((size, *op.shape), np.uint8)
-        return np.stack([op.encode(silent, first, t) for t in range(steps)], axis=1)
+        last = max(1, min(steps, op.active_until)) if isinstance(op, snn.Input) and op.rests else steps
+        return np.stack([op.encode(silent, first, t) for t in range(last)], axis=1)
     if op.source not in data:
         raise fail("E0401", f"no data for input {op.source}; there is {', '.join(data) or 'nothing'}")
     item = np.asarray(data[op.source])

@@ -4,6 +4,7 @@
 PASSES = {
     "fpga-drive": "nmc.targets.fpga.drive:Drive",
     "fpga-pools": "nmc.targets.fpga.pools:Pools",
+    "fpga-biases": "nmc.targets.fpga.biases:Biases",
     "fpga-legalize": "nmc.targets.fpga.legalize:Legalize",
     "fpga-partition": "nmc.targets.fpga.fit:Fit",
     "fpga-emit": "nmc.targets.fpga.emit:Emit",
@@ -32,6 +33,7 @@ MODES = {
     quantize,                    // integers from here on
     fpga-pools,                  // maxima of counts as populations
     spike-code,                  // signed spikes with a counter
+    fpga-biases,                 // those that enter over several steps, as events of the host
 """
     + _MAP,
     # Firing rates approximate activations.

@@ -150,6 +150,18 @@ def test_an_early_exit_is_calibrated_behind_the_spike_code(mlp: Module, calib: s
     assert refused(CompileOptions(mode="rate-if", early_exit=True), mlp) == "E0004"
 
 
+def test_an_early_exit_takes_the_code_with_which_a_chip_answers_soonest(mlp: Module, calib: str) -> None:
+    early = CompileOptions(target="spinnaker2", early_exit=True, calib=calib)
+    assert only(pipeline_for(early, mlp), SpikeCode).code == "graded"
+    assert only(pipeline_for(replace(early, steps=40), mlp), SpikeCode).code == "stbif"
+    own = replace(early, passes="@exact:spinnaker2")
+    assert only(pipeline_for(own, mlp), SpikeCode).code == "stbif"
+    core = pipeline_for(replace(early, target="fpga"), mlp)
+    assert only(core, SpikeCode).schedule == "spread"
+    order = [name for name in names(core) if name in ("spike-code", "fpga-biases", "readout")]
+    assert order == ["spike-code", "fpga-biases", "readout"]  # margins of the spikes that the chip sends
+
+
 def test_the_search_takes_the_fewest_levels_that_lose_no_more_than_allowed(
     mlp: Module, tmp_path: Path
 ) -> None:

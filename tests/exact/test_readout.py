@@ -84,13 +84,14 @@ def test_until_rest_overrules_the_margin() -> None:
     np.testing.assert_array_equal(rest.settled, full.settled)
 
 
-def test_each_step_has_the_least_margin_that_costs_no_answer_and_a_quarter_more() -> None:
-    """Three samples: a large gap that is right, one of 6 that is wrong, later a right one of 9."""
+def test_each_step_has_the_least_margin_that_costs_no_answer_and_a_sixteenth_more() -> None:
+    """Three samples: a large gap that is right, one of 6 that is wrong, later a right one of 9; the end is rest."""
     trace = np.array([[[20, 0], [20, 0], [20, 0]], [[6, 0], [0, 9], [0, 9]], [[5, 0], [5, 0], [5, 0]]])
-    assert find_margins(trace, np.array([0, 1, 0])) == Margins(27, 0, (25, 7))
-    assert find_margins(trace, np.array([0, 0, 0])) == Margins(27, 0, (7,))  # nothing is lost: 6 was right
-    assert find_margins(trace) == Margins(27, 0, (25, 7))
-    assert find_margins(trace, delay=1) == Margins(27, 1, (7,))
+    assert find_margins(trace, np.array([0, 1, 0])) == Margins(1, 0, (22, 6))
+    assert find_margins(trace, np.array([0, 0, 0])) == Margins(1, 0, (6, 23))  # nothing is lost: 6 was right
+    assert find_margins(trace) == Margins(1, 0, (22, 6))
+    assert find_margins(trace, delay=1) == Margins(1, 1, (6,))
+    assert find_margins(trace[:, -1:]) == Margins(1)  # an answer in one wave
 
 
 @settings(max_examples=25)
