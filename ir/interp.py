@@ -16,7 +16,7 @@ from nmc.ir.dataclass import dataclass
 from nmc.ir.diagnostics import NmcError, fail
 from nmc.ir.module import Module
 from nmc.ir.op import Op, State, StatefulOp
-from nmc.ir.ops import ann, kernels, snn
+from nmc.ir.ops import ann, exact, kernels, snn
 from nmc.ir.rest import Exit, Rest, settle_bound
 from nmc.ir.results import Recorder as Recorder
 from nmc.ir.results import Result as Result
@@ -84,7 +84,7 @@ def run_snn(
     *,
     probes: Sequence[str] = (),
     first_sample: int = 0,
-    batch: int = 128,
+    batch: int | None = None,
     progress: Progress | None = None,
     recorder: Observer | None = None,
     until_quiescent: bool = False,
@@ -109,8 +109,8 @@ def run_snn(
         state.
     first_sample : int
         Data-set number of the first sample (keys the random encoder).
-    batch : int
-        Samples computed at once; does not change the result.
+    batch : int, optional
+        Samples computed at once; does not change the result. By default so many that a population fits into a cache.
     progress : callable
         Called with (samples done, samples in all).
     recorder : callable
@@ -128,6 +128,7 @@ def run_snn(
     """
     _check_probes(module, probes)
     most = _most_steps(module, steps, until_quiescent)
+    batch = _samples_at_once(module) if batch is None else batch
     if most < 1 or batch < 1:
         raise fail("E0401", f"cannot run {most} steps in batches of {batch}; both must be at least 1")
     plan = _Plan(most, tuple(probes), recorder, until_quiescent, trace)
@@ -145,6 +146,14 @@ class _Plan:
     recorder: Observer | None
     until_quiescent: bool
     trace: bool
+
+
+def _samples_at_once(module: Module) -> int:
+    """Samples of a batch where nobody says: what caches like, of exact networks, whose sums do not depend on it."""
+    if not module.of_type(exact.ExactOp):
+        return 128
+    largest = max(op.result.type.size for op in module.of_type(StatefulOp))
+    return min(512, max(16, (1 << 20) // max(largest, 1)))
 
 
 def _most_steps(module: Module, steps: int | None, until_quiescent: bool) -> int:

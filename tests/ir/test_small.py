@@ -87,8 +87,9 @@ def test_ops_with_steps_of_their_own_keep_them() -> None:
 
     module = SpikeCode().run(random_net(3))
     (first, *_) = module.of_type(exact.StBif)
-    parts = {"theta": first.theta, "offset": first.offset, "levels": first.levels}
-    own = Other(out=first.out, current=first.current, **parts)
+    own = Other(
+        out=first.out, current=first.current, theta=first.theta, offset=first.offset, levels=first.levels
+    )
     other = module.with_ops([own if op is first else op for op in module.ops])
     assert first.out not in small_populations(other, 1)
     assert all(isinstance(op, StatefulOp) for op in other.of_type(exact.StBif))
