@@ -17,6 +17,10 @@ a constant current, the outputs of the steps are added, the largest sum is the a
 - ``balanced``: ``LocalThresholdBalancingRecipe``. Its thresholds grow with every batch; the calibration images are
   gone over until it has seen ``--balance-batches`` (100) of them, as few batches leave it far from converged.
 
+Beside the answers to the test images, each method tells how far its outputs are from the float network's on the last
+quarter of the calibration images, at most 512 (``held``, by T; mean squared distance of the directions of the logits,
+as in `nmc.passes.quantize.trials`): what a recipe can be chosen by without test images.
+
 Standard output is one JSON object; SpikingJelly writes its progress to standard error.
 """
 
@@ -230,6 +234,8 @@ def recipe(method: str, batches: Sequence[torch.Tensor], balance_batches: int) -
     return ann2snn.RateCodingRecipe(dataloader=batches, mode=method)
 
 
+HELD = 512
+"""Calibration images that a recipe is judged by, at most; at most a quarter of them."""
 METHODS = ("max", "99.9%", "channel", "balanced")
 
 
@@ -256,6 +262,24 @@ def simulate(
         "seconds": {str(t): spent[t] for t in steps},
         "differ": {str(t): int((answers[t] != floats).sum()) for t in steps},
     }
+
+
+def apart(net: nn.Module, x: torch.Tensor, floats: Array, steps: Sequence[int]) -> dict[str, float]:
+    """Mean squared distance of the directions of the logits from the float network's `floats`, by T."""
+    functional.reset_net(net)
+    total, found = torch.zeros(()), dict[str, float]()
+    for t in range(1, max(steps) + 1):
+        total = total + net(x)
+        if t in steps:
+            far = np.square(directions(total.numpy()) - directions(floats)).sum(axis=1)
+            found[str(t)] = float(far.mean())
+    return found
+
+
+def directions(logits: Array) -> Array:
+    """Logits (n, classes) without their mean, of length 1."""
+    centred = logits - logits.mean(axis=1, keepdims=True)
+    return np.asarray(centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-30))
 
 
 def check_float(net: nn.Module, path: Path, x: torch.Tensor, y: Array) -> dict[str, float]:
@@ -303,6 +327,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     batches = list(calibration.split(options.batch))
     net = build(options.model)
     floats = torch.cat([net(part) for part in x.split(500)]).argmax(1).numpy()
+    held = calibration[-min(HELD, max(1, len(calibration) // 4)) :]
+    real = net(held).numpy()
     report: dict[str, Any] = {
         "spikingjelly": version(),
         "torch": torch.__version__,
@@ -317,6 +343,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         spiking = ann2snn.FXConverter(recipe=made).convert(copy.deepcopy(net)).eval()
         converted = time.process_time() - begin
         figures: dict[str, Any] = simulate(spiking, x, y, options.steps, options.batch, floats)
+        figures["held"] = apart(spiking, held, real, options.steps)
         report["methods"][method] = {**figures, "conversion_seconds": converted}
     return report
 

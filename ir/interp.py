@@ -16,12 +16,13 @@ from nmc.ir.dataclass import dataclass
 from nmc.ir.diagnostics import NmcError, fail
 from nmc.ir.module import Module
 from nmc.ir.op import Op, State, StatefulOp
-from nmc.ir.ops import ann, snn
+from nmc.ir.ops import ann, exact, kernels, snn
 from nmc.ir.rest import Exit, Rest, settle_bound
 from nmc.ir.results import Recorder as Recorder
 from nmc.ir.results import Result as Result
 from nmc.ir.results import join_results as join_results
 from nmc.ir.results import stack_frames
+from nmc.ir.small import small_populations
 
 Array = NDArray[Any]
 Progress = Callable[[int, int], None]
@@ -83,7 +84,7 @@ def run_snn(
     *,
     probes: Sequence[str] = (),
     first_sample: int = 0,
-    batch: int = 128,
+    batch: int | None = None,
     progress: Progress | None = None,
     recorder: Observer | None = None,
     until_quiescent: bool = False,
@@ -108,8 +109,8 @@ def run_snn(
         state.
     first_sample : int
         Data-set number of the first sample (keys the random encoder).
-    batch : int
-        Samples computed at once; does not change the result.
+    batch : int, optional
+        Samples computed at once; does not change the result. By default so many that a population fits into a cache.
     progress : callable
         Called with (samples done, samples in all).
     recorder : callable
@@ -127,6 +128,7 @@ def run_snn(
     """
     _check_probes(module, probes)
     most = _most_steps(module, steps, until_quiescent)
+    batch = _samples_at_once(module) if batch is None else batch
     if most < 1 or batch < 1:
         raise fail("E0401", f"cannot run {most} steps in batches of {batch}; both must be at least 1")
     plan = _Plan(most, tuple(probes), recorder, until_quiescent, trace)
@@ -144,6 +146,14 @@ class _Plan:
     recorder: Observer | None
     until_quiescent: bool
     trace: bool
+
+
+def _samples_at_once(module: Module) -> int:
+    """Samples of a batch where nobody says: what caches like, of exact networks, whose sums do not depend on it."""
+    if not module.of_type(exact.ExactOp):
+        return 128
+    largest = max(op.result.type.size for op in module.of_type(StatefulOp))
+    return min(512, max(16, (1 << 20) // max(largest, 1)))
 
 
 def _most_steps(module: Module, steps: int | None, until_quiescent: bool) -> int:
@@ -206,7 +216,7 @@ class _Wires:
 
 def _run_batch(module: Module, inputs: dict[str, Array], plan: _Plan, first: int) -> Result:
     """Run one batch of samples, frame after frame where the inputs are streams."""
-    network = _Network(module, inputs, first)
+    network = _Network(module, inputs, first, watched=plan.recorder is not None or bool(plan.probes))
     if network.frames is None:
         return network.run(plan, 0)
     return stack_frames([network.run(plan, frame) for frame in range(network.frames)])
@@ -215,10 +225,13 @@ def _run_batch(module: Module, inputs: dict[str, Array], plan: _Plan, first: int
 class _Network:
     """A batch of samples in a network; state and time go on from frame to frame."""
 
-    def __init__(self, module: Module, inputs: dict[str, Array], first: int) -> None:
+    def __init__(self, module: Module, inputs: dict[str, Array], first: int, *, watched: bool) -> None:
         self._module, self._inputs, self._first = module, inputs, first
         self._size = min((len(data) for data in inputs.values()), default=1)
-        self._states = {op.out: op.begin(self._size) for op in module.of_type(StatefulOp)}
+        self._small = {} if watched else small_populations(module, self._size)
+        self._large = {
+            op.out: op.begin(self._size) for op in module.of_type(StatefulOp) if op.out not in self._small
+        }
         self._wires = _Wires(module.ops)
         self._time = 0
         self.frames = _frames(module, inputs)
@@ -236,7 +249,7 @@ class _Network:
                 leaving.look(collected.latest(), t - begin)
                 if leaving.done.all():
                     break
-            if rest is not None and rest.reached(self._states, t):
+            if rest is not None and rest.reached(self._states(), t):
                 break
         else:
             if rest is not None:
@@ -259,16 +272,21 @@ class _Network:
         for op in self._module.ops:
             if isinstance(op, snn.Input) and op.out in numbers:
                 item: Array | None = op.schedule(numbers[op.out], t - begin)
+            elif op.out in self._small:
+                item = self._small[op.out].step(t, *_taken(op, self._wires, t, self._size))
             else:
-                item = _evaluate(op, self._wires, self._states, self._inputs, t, self._first, self._size)
+                item = _evaluate(op, self._wires, self._large, self._inputs, t, self._first, self._size)
             if item is None:
                 continue
             self._wires.put(op.out, t, item)
-            collected.record(op, item, self._states.get(op.out, {}), running)
+            collected.record(op, item, self._large.get(op.out, {}), running)
             if rest is not None:
                 rest.note(op, item, t)
             if observer is not None:
-                observer(t, op, item, self._states.get(op.out, {}))
+                observer(t, op, item, self._large.get(op.out, {}))
+
+    def _states(self) -> dict[str, State]:
+        return {**self._large, **{name: item.state for name, item in self._small.items()}}
 
     def _numbers(self, frame: int) -> dict[str, Array]:
         """What enters through the exact inputs in a frame, computed once."""
@@ -277,7 +295,17 @@ class _Network:
             if op.rests and op.source:
                 data = _batch(op.source, op.shape, self._inputs, 2 if op.stream else 1)
                 found[op.out] = op.difference(data, frame) if op.stream else op.integers(data)
+                if self._small and not op.stream:
+                    found[op.out] = _laid_out(found[op.out], op)
         return found
+
+
+def _laid_out(numbers: Array, op: snn.Input) -> Array:
+    """Numbers of an input in a type that holds their schedule, in the order that convolutions take."""
+    small = max(op.high, -op.low) * (op.over + 1) < 1 << 31
+    made = kernels.batch_inner(numbers.shape, np.int32 if small else np.int64)
+    made[...] = numbers
+    return made
 
 
 def _frames(module: Module, inputs: Mapping[str, Array]) -> int | None:
@@ -316,6 +344,8 @@ def _evaluate(
         return encode_input(op, inputs, first, t, size)
     if isinstance(op, StatefulOp):
         return op.step(states[op.out], t, *_taken(op, wires, t, size))
+    if isinstance(op, snn.ProjectionOp) and len(op.taps) == 1:
+        return op.sums(*_taken(op, wires, t, size))
     total = _delayed(op.taps[0], wires, t, size)
     for tap in op.taps[1:]:
         total = total + _delayed(tap, wires, t, size)

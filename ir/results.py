@@ -104,23 +104,42 @@ class Recorder:
         self._values: dict[str, list[Array]] = {name: [] for name in self._decoded}
         self._records: dict[str, list[Array]] = {probe: [] for probe in probes}
         self._spikes: dict[str, Array] = {}
+        self._open: dict[str, tuple[Array, int]] = {}
 
     def record(self, op: Op, item: Array, state: State, running: Array | None = None) -> None:
         """Note the output `item` of `op` and its state after a step; only spikes of samples `running` (B,) count."""
         if op.out in self._decoded:
             self._values[op.out].append(item)
         if isinstance(op, StatefulOp) and _sends_spikes(op):
-            seen = item if running is None else item[running]
-            kind = op.result.type.kind
-            count = seen.sum(axis=0, dtype=np.int64) if kind == "spikes" else np.count_nonzero(seen, axis=0)
-            self._spikes[op.out] = (
-                self._spikes[op.out] + count if op.out in self._spikes else np.asarray(count)
-            )
+            exactly = op.result.type.kind == "graded" or isinstance(op, exact.ExactOp)
+            self._count(op.out, item != 0 if exactly else item, running)
         for probe, name, what in self._probes:
             if name == op.out:
                 if what != "spikes" and what not in state:
                     raise fail("E0402", f"{op.name} has no state {what} for probe {probe}")
                 self._records[probe].append((item if what == "spikes" else state[what]).copy())
+
+    def _count(self, name: str, events: Array, running: Array | None) -> None:
+        """Add up events (B, ...) of a step: in bytes as long as none can overflow, samples together only then."""
+        if running is not None or events.dtype != bool:
+            self._close(name)
+            seen = events if running is None else events[running]
+            self._spikes[name] = self._spikes.get(name, 0) + seen.sum(axis=0, dtype=np.int64)
+            return
+        if name not in self._open:
+            self._open[name] = events.view(np.uint8).copy(order="K"), 1
+            return
+        total, steps = self._open[name]
+        np.add(total, events.view(np.uint8), out=total)
+        self._open[name] = total, steps + 1
+        if steps + 1 == np.iinfo(np.uint8).max:
+            self._close(name)
+
+    def _close(self, name: str) -> None:
+        """Add up samples."""
+        if name in self._open:
+            total, _ = self._open.pop(name)
+            self._spikes[name] = self._spikes.get(name, 0) + total.sum(axis=0, dtype=np.int64)
 
     def latest(self) -> dict[str, Array]:
         """The values of the last step that the outputs decode."""
@@ -130,6 +149,8 @@ class Recorder:
         self, *, trace: bool = False, taken: Mapping[str, Array] | None = None, settled: Array | None = None
     ) -> Result:
         """Decode the outputs and stack the probes; values `taken` early stand for those of the last step."""
+        for name in list(self._open):
+            self._close(name)
         outputs = {
             op.data.name: op.decode([taken[op.data.name]] if taken else self._values[op.data.name])
             for op in self._outputs

@@ -221,7 +221,7 @@ class StBif(ExactNeuron, name="snn.stbif"):
         v = self._zeros(batch) + (self._theta // 2 if self.spread else self._offset)
         return {"v": v, "c": np.zeros(v.shape, count_type(self.levels))}
 
-    def _drip(self, t: int) -> Array | None:
+    def drip(self, t: int) -> Array | None:
         """What of the bias enters in step `t`."""
         now = t - self.start
         if not 0 <= now < self.spread:
@@ -232,7 +232,7 @@ class StBif(ExactNeuron, name="snn.stbif"):
     def step(self, state: State, t: int, *currents: Array) -> Array:
         """Integrate; one spike up or down."""
         v = state["v"] + self._arrived(currents)
-        drip = self._drip(t)
+        drip = self.drip(t)
         if drip is not None:
             v += drip
         state["v"] = v

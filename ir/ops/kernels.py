@@ -123,6 +123,72 @@ def conv(data: Array, weight: Array, stride: Ints, pad: Ints, dilation: Ints, gr
     return np.asarray(np.matmul(matrix, columns).reshape(batch, weight.shape[0], *out))
 
 
+def conv_whole(
+    data: Array, weight: Array, stride: Ints, pad: Ints, dilation: Ints, groups: int, kind: Any
+) -> Array:
+    """Convolve whole numbers (B, C_in, *space) in the floating type `kind`, which holds every partial sum exactly.
+
+    With exact sums their order is free: the batch lies innermost in memory (see `batch_inner`), windows are copied
+    along the last axis only, and a row of results is one product with a matrix whose rows overlap in memory.
+    """
+    space = weight.ndim - 2
+    if space > 2 or groups > 1 or min(pad) < 0 or (space == 2 and dilation[0] > 1):
+        return conv(data.astype(kind, copy=False), weight, stride, pad, dilation, groups)
+    if space == 1:
+        wide = conv_whole(
+            data[:, :, None],
+            weight[:, :, None],
+            (1, *stride),
+            (0, pad[0], 0, pad[1]),
+            (1, *dilation),
+            1,
+            kind,
+        )
+        return wide[:, :, 0]
+    _, rows, wide_out = conv_shape(data.shape[1:], weight.shape, stride, pad, dilation, 1)
+    lines = _lines(data, weight.shape[2:], (rows, wide_out), stride, pad, dilation[1], kind)
+    depth, width = prod(weight.shape[1:]), wide_out * len(data)
+    windows = np.lib.stride_tricks.as_strided(
+        lines,
+        (rows, depth, width),
+        (stride[0] * lines.strides[0], lines.strides[2], lines.itemsize),
+        writeable=False,
+    )
+    matrix = weight.transpose(0, 2, 3, 1).reshape(weight.shape[0], depth).astype(kind)
+    found = np.matmul(matrix, windows).reshape(rows, weight.shape[0], wide_out, len(data))
+    return np.asarray(found.transpose(3, 1, 0, 2))
+
+
+def _lines(data: Array, kernel: Ints, out: Ints, stride: Ints, pad: Ints, dilation: int, kind: Any) -> Array:
+    """Rows (H, taps, C, W_out, B) of a padded batch, what each tap of a row of the kernel meets side by side."""
+    batch, channels, height, width = data.shape
+    top, left = pad[0], pad[1]
+    rows = stride[0] * (out[0] - 1) + kernel[0]
+    held = max(0, min(height, rows - top))
+    lines = np.empty((rows, kernel[1], channels, out[1], batch), kind)
+    lines[:top], lines[top + held :] = 0, 0
+    source = data.transpose(2, 1, 3, 0)[:held]
+    for tap in range(kernel[1]):
+        ahead = tap * dilation - left  # column that the first window meets
+        first = min(out[1], max(0, -(ahead // stride[1])))
+        last = max(first, min(out[1], (width - 1 - ahead) // stride[1] + 1))
+        part, begin = lines[top : top + held, tap], first * stride[1] + ahead
+        part[:, :, :first], part[:, :, last:] = 0, 0
+        part[:, :, first:last] = source[:, :, begin : begin + (last - first) * stride[1] : stride[1]]
+    return lines
+
+
+def batch_inner(shape: Ints, kind: Any) -> Array:
+    """An array of a batch (B, C, H, W), not filled, whose memory holds rows (H, C, W, B); others are as usual.
+
+    Convolutions of whole numbers take and give that: everything between them then runs through memory in order.
+    """
+    if len(shape) != 4:
+        return np.empty(shape, kind)
+    batch, channels, height, width = shape
+    return np.empty((height, channels, width, batch), kind).transpose(3, 1, 0, 2)
+
+
 def dense(data: Array, weight: Array) -> Array:
     """Multiply a batch (B, n) with weights (m, n): (B, m)."""
     product: Array = data.reshape(data.shape[0], -1) @ weight.T.astype(data.dtype, copy=False)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -145,10 +145,10 @@ class Input(InputOp, name="snn.input"):
         return sent
 
     def schedule(self, numbers: Array, t: int) -> Array:
-        """What of whole numbers (B, *shape) enters in step `t`: (B, *shape) integers, uint8 for spikes."""
-        kind = np.uint8 if self.encoder in _SPIKING else np.int64
+        """What of whole numbers (B, *shape) enters in step `t`: (B, *shape) in their type, uint8 for spikes."""
+        kind = np.uint8 if self.encoder in _SPIKING else numbers.dtype
         if not 0 <= t < self.active_until:
-            return np.zeros(numbers.shape, kind)
+            return np.zeros_like(numbers, kind)
         if self.encoder in ("burst", "const"):
             return numbers
         if self.encoder == "bits":
@@ -184,7 +184,7 @@ class ProjectionOp(Op):
         require(self.delay <= MAX_DELAY, f"delay {self.delay} is longer than {MAX_DELAY} steps")
 
     @cached_property
-    def _heaviest(self) -> int | None:
+    def heaviest(self) -> int | None:
         """The largest sum of absolute weights onto one target, None for weights that are not whole numbers."""
         weight = self.weight.array()
         if weight.dtype.kind not in "iu" or not weight.size:
@@ -194,21 +194,28 @@ class ProjectionOp(Op):
             sizes.max() if isinstance(self, OneToOne) else sizes.reshape(len(sizes), -1).sum(axis=1).max()
         )
 
-    def _through(self, spikes: Array, product: Callable[[Array], Array]) -> Array:
-        """Apply a linear map in float64; in float32 where every partial sum is a whole number that float32 holds.
+    def sums(self, spikes: Array) -> Array:
+        """What `run` gives, in float32 where that holds every partial sum of whole numbers."""
+        return self.run(spikes)
 
-        Of whole numbers, samples without events are left out: their sums are 0.
+    def _through(
+        self, spikes: Array, product: Callable[[Array, Any], Array], plain: Callable[[Array], Array]
+    ) -> Array:
+        """Apply a linear map: `plain` in float64, `product` of whole numbers in a type that holds all sums.
+
+        Of whole numbers, samples without events are left out where they are many: their sums are 0.
         """
-        if self._heaviest is None or spikes.dtype.kind not in "iub":
-            return product(spikes.astype(np.float64))
+        if self.heaviest is None or spikes.dtype.kind not in "iub":
+            return plain(spikes.astype(np.float64))
         most = max(int(spikes.max(initial=0)), -int(spikes.min(initial=0)))
-        kind = np.float32 if most * self._heaviest < _EXACT_FLOAT32 else np.float64
+        kind = np.float32 if most * self.heaviest < _EXACT_FLOAT32 else np.float64
+        if most and 2 * np.count_nonzero(spikes) > len(spikes):
+            return product(spikes, kind)
+        total = kernels.batch_inner((len(spikes), *self.result.shape), kind)
+        total[...] = 0
         active = spikes.reshape(len(spikes), -1).any(axis=1)
-        if active.all():
-            return product(spikes.astype(kind)).astype(np.float64, copy=False)
-        total = np.zeros((len(spikes), *self.result.shape))
         if active.any():
-            total[active] = product(spikes[active].astype(kind))
+            total[active] = product(spikes[active], kind)
         return total
 
 
@@ -233,9 +240,15 @@ class Conv(ProjectionOp, name="snn.conv"):
 
     def run(self, spikes: Array) -> Array:
         """Convolve the spikes of one step, float64."""
-        weight = self.weight.array()
+        return self.sums(spikes).astype(np.float64, copy=False)
+
+    def sums(self, spikes: Array) -> Array:
+        """Convolve the spikes of one step."""
+        weight, how = self.weight.array(), (self.stride, self.pad, self.dilation, self.groups)
         return self._through(
-            spikes, lambda data: kernels.conv(data, weight, self.stride, self.pad, self.dilation, self.groups)
+            spikes,
+            lambda data, kind: kernels.conv_whole(data, weight, *how, kind),
+            lambda data: kernels.conv(data, weight, *how),
         )
 
 
@@ -259,8 +272,16 @@ class Dense(ProjectionOp, name="snn.dense"):
 
     def run(self, spikes: Array) -> Array:
         """Multiply the spikes of one step, float64."""
+        return self.sums(spikes).astype(np.float64, copy=False)
+
+    def sums(self, spikes: Array) -> Array:
+        """Multiply the spikes of one step."""
         weight, shape = self.weight.array(), self.result.shape
-        return self._through(spikes, lambda data: kernels.dense(data, weight).reshape(-1, *shape))
+
+        def plain(data: Array) -> Array:
+            return kernels.dense(data, weight).reshape(-1, *shape)
+
+        return self._through(spikes, lambda data, kind: plain(data.astype(kind)), plain)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -279,8 +300,16 @@ class OneToOne(ProjectionOp, name="snn.one_to_one"):
 
     def run(self, spikes: Array) -> Array:
         """Scale the spikes of one step, float64."""
+        return self.sums(spikes).astype(np.float64, copy=False)
+
+    def sums(self, spikes: Array) -> Array:
+        """Scale the spikes of one step."""
         weight = self.weight.array()
-        return self._through(spikes, lambda data: data * weight.astype(data.dtype, copy=False))
+        return self._through(
+            spikes,
+            lambda data, kind: np.multiply(data, weight.astype(kind), dtype=kind),
+            lambda data: data * weight.astype(np.float64),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -308,7 +337,7 @@ class NeuronOp(StatefulOp):
             require(fits, f"bias {shape} does not broadcast to {have}")
 
     def _drive(self, t: int, currents: tuple[Array, ...]) -> Array:
-        total = currents[0]
+        total = currents[0].astype(np.float64, copy=False)
         for term in currents[1:]:
             total = total + term
         if self.bias is not None and t >= self.start:
