@@ -172,6 +172,8 @@ def _from_level(passes: tuple[Pass, ...], module: Module) -> tuple[Pass, ...]:
 
 def _given(options: CompileOptions, module: Module | None) -> dict[str, Any]:
     """Values for options of passes, by name."""
+    from nmc.passes.convert.grids import COARSE
+
     given: dict[str, Any] = {
         "data": options.calib, "raw": options.raw, "encoder": options.encoder, "reset": options.reset,
         "bits": options.bits, "seed": options.seed, "effort": options.effort,
@@ -188,6 +190,10 @@ def _given(options: CompileOptions, module: Module | None) -> dict[str, Any]:
         given["hint"] = _earlier(options)
     if options.method:
         given["method"] = options.method
+    if options.accuracy_drop is not None:
+        given["most"] = COARSE - 1  # relus of a QDQ model get the levels that were found to do
+    elif options.levels:
+        given["most"] = options.levels
     if options.levels or options.mode == "exact":
         given["levels"] = options.levels or LEVELS
     return given
@@ -214,7 +220,7 @@ def _forced(options: CompileOptions, module: Module | None) -> dict[str, Any]:
         return {}  # `nmc.searching` is still to choose
     assert module is not None
     levels, inputs = fit_levels(module, options)
-    return {"levels": levels, "input_levels": inputs}
+    return {"levels": levels, "input_levels": inputs, "most": levels}
 
 
 def fit_levels(module: Module, options: CompileOptions) -> tuple[int, int]:

@@ -8,6 +8,8 @@ headline 4).
 
 Weights are written as uint8 with zero point 128: products of uint8 and int8 may saturate at 16 bits on processors
 without VNNI (onnxruntime documentation, "Quantize ONNX models": "reduce_range"), products of uint8 with uint8 do not.
+
+Tensors and constants of this file's own have a colon in their names, which names of a module never have.
 """
 
 from __future__ import annotations
@@ -179,7 +181,7 @@ class _Writer:
 
     def _byte(self, number: int) -> str:
         """A scalar uint8 constant."""
-        return self._const(f"u8.{number}", np.array(number, np.uint8))
+        return self._const(f"u8:{number}", np.array(number, np.uint8))
 
     def _scalar(self, name: str, number: int) -> str:
         """A scalar int32 constant."""
@@ -198,9 +200,9 @@ class _Writer:
     def _table(self, op: snn.Input) -> None:
         """What each byte counts, looked up."""
         numbers = op.integers(np.arange(256, dtype=np.float32) / np.float32(self.bytes))
-        table = self._const(f"{op.out}.table", np.maximum(numbers, 0).astype(np.uint8))
-        index = self._cast(op.source, f"{op.out}.i32", "INT32")
-        self.parts[op.out] = [(self._node("Gather", [table, index], f"{op.out}.u8"), 1)]
+        table = self._const(f"{op.out}:table", np.maximum(numbers, 0).astype(np.uint8))
+        index = self._cast(op.source, f"{op.out}:i32", "INT32")
+        self.parts[op.out] = [(self._node("Gather", [table, index], f"{op.out}:u8"), 1)]
 
     def _input(self, op: snn.Input) -> None:
         """clip(rint(gain * data), low, high) in double precision, split by sign; of bytes a table."""
@@ -211,40 +213,40 @@ class _Writer:
         if self.bytes:
             self._table(op)
             return
-        wide = self._cast(source, f"{name}.f64", "DOUBLE")
+        wide = self._cast(source, f"{name}:f64", "DOUBLE")
         scaled = self._node(
-            "Mul", [wide, self._const(f"{name}.gain", np.array(op.gain, np.float64))], f"{name}.scaled"
+            "Mul", [wide, self._const(f"{name}:gain", np.array(op.gain, np.float64))], f"{name}:scaled"
         )
-        whole = self._node("Round", [scaled], f"{name}.round")
+        whole = self._node("Round", [scaled], f"{name}:round")
         self.parts[name] = []
         for sign, most in ((1, op.high), (-1, -op.low)):
             if most <= 0 and not (sign == 1 and op.low == 0):
                 continue
-            tag = f"{name}.{'pos' if sign > 0 else 'neg'}"
-            part = whole if sign > 0 else self._node("Neg", [whole], f"{tag}.signed")
+            tag = f"{name}:{'pos' if sign > 0 else 'neg'}"
+            part = whole if sign > 0 else self._node("Neg", [whole], f"{tag}:signed")
             zero, top = (
-                self._const("f64.zero", np.array(0.0)),
-                self._const(f"{tag}.high", np.array(float(most))),
+                self._const("f64:zero", np.array(0.0)),
+                self._const(f"{tag}:high", np.array(float(most))),
             )
-            cut = self._node("Clip", [part, zero, top], f"{tag}.cut")
-            self.parts[name].append((self._cast(cut, f"{tag}.u8", "UINT8"), sign))
+            cut = self._node("Clip", [part, zero, top], f"{tag}:cut")
+            self.parts[name].append((self._cast(cut, f"{tag}:u8", "UINT8"), sign))
 
     def _bytes(self, value: Value) -> list[tuple[str, int]]:
         return self.parts.get(value.name, [(value.name, 1)])
 
     def _project(self, op: snn.ProjectionOp, one: Callable[[str, str], str]) -> None:
         """Write a projection of each signed part, and their difference."""
-        made = [(one(part, f"{op.out}.{sign}"), sign) for part, sign in self._bytes(op.spikes)]
+        made = [(one(part, f"{op.out}:{sign}"), sign) for part, sign in self._bytes(op.spikes)]
         total = ""
         for name, sign in made:
             if not total:
-                total = name if sign > 0 else self._node("Neg", [name], f"{name}.negated")
+                total = name if sign > 0 else self._node("Neg", [name], f"{name}:negated")
             else:
-                total = self._node("Add" if sign > 0 else "Sub", [total, name], f"{op.out}.joined")
+                total = self._node("Add" if sign > 0 else "Sub", [total, name], f"{op.out}:joined")
         self._node("Identity", [total], op.out)
 
     def _conv(self, op: snn.Conv) -> None:
-        weight = self._const(f"{op.out}.w", _shifted(op.weight.array()))
+        weight = self._const(f"{op.out}:w", _shifted(op.weight.array()))
         crop, pad = [min(item, 0) for item in op.pad], [max(item, 0) for item in op.pad]
 
         def one(part: str, out: str) -> str:
@@ -260,53 +262,53 @@ class _Writer:
         if not any(crop):
             return part
         half = len(crop) // 2
-        starts = self._const(f"{out}.starts", np.array([-item for item in crop[:half]], np.int64))
-        ends = self._const(f"{out}.ends", np.array([item or 2**31 - 1 for item in crop[half:]], np.int64))
-        axes = self._const(f"{out}.axes", np.arange(2, 2 + half))
-        return self._node("Slice", [part, starts, ends, axes], f"{out}.cropped")
+        starts = self._const(f"{out}:starts", np.array([-item for item in crop[:half]], np.int64))
+        ends = self._const(f"{out}:ends", np.array([item or 2**31 - 1 for item in crop[half:]], np.int64))
+        axes = self._const(f"{out}:axes", np.arange(2, 2 + half))
+        return self._node("Slice", [part, starts, ends, axes], f"{out}:cropped")
 
     def _dense(self, op: snn.Dense) -> None:
-        weight = self._const(f"{op.out}.w", _shifted(op.weight.array().T))
+        weight = self._const(f"{op.out}:w", _shifted(op.weight.array().T))
 
         def one(part: str, out: str) -> str:
-            flat = self._node("Flatten", [part], f"{out}.flat", axis=1)
+            flat = self._node("Flatten", [part], f"{out}:flat", axis=1)
             product = "product" if op.shape else ""
             made = self._node(
                 "MatMulInteger",
                 [flat, weight, self._byte(0), self._byte(128)],
-                f"{out}.{product}" if product else out,
+                f"{out}:{product}" if product else out,
             )
             if not op.shape:
                 return made
-            shape = self._const(f"{out}.shape", np.array([-1, *op.shape], np.int64))
+            shape = self._const(f"{out}:shape", np.array([-1, *op.shape], np.int64))
             return self._node("Reshape", [made, shape], out)
 
         self._project(op, one)
 
     def _one_to_one(self, op: snn.OneToOne) -> None:
-        weight = self._const(f"{op.out}.w", op.weight.array().astype(np.int32))
+        weight = self._const(f"{op.out}:w", op.weight.array().astype(np.int32))
 
         def one(part: str, out: str) -> str:
-            return self._node("Mul", [self._cast(part, f"{out}.i32", "INT32"), weight], out)
+            return self._node("Mul", [self._cast(part, f"{out}:i32", "INT32"), weight], out)
 
         self._project(op, one)
 
     def _sum(self, op: exact.Graded | exact.Readout, out: str) -> str:
         """The offset plus all currents, int32."""
-        total = self._const(f"{op.out}.offset", op.offset.array().astype(np.int32))
+        total = self._const(f"{op.out}:offset", op.offset.array().astype(np.int32))
         for index, value in enumerate(op.current):
             last = index == len(op.current) - 1
-            total = self._node("Add", [value.name, total], out if last else f"{op.out}.sum{index}")
+            total = self._node("Add", [value.name, total], out if last else f"{op.out}:sum{index}")
         return total
 
     def _graded(self, op: exact.Graded) -> None:
         """min(max(offset + S, 0) / theta, L): Div truncates, which is the floor of what is not negative."""
-        total = self._sum(op, f"{op.out}.v")
-        zero, top = self._scalar("i32.zero", 0), self._scalar(f"{op.out}.levels", op.levels)
-        cut = self._node("Max", [total, zero], f"{op.out}.cut")
-        theta = self._const(f"{op.out}.theta", op.theta.array().astype(np.int32))
-        whole = self._node("Div", [cut, theta], f"{op.out}.quotient")
-        self._cast(self._node("Min", [whole, top], f"{op.out}.i32"), op.out, "UINT8")
+        total = self._sum(op, f"{op.out}:v")
+        zero, top = self._scalar("i32:zero", 0), self._scalar(f"{op.out}:levels", op.levels)
+        cut = self._node("Max", [total, zero], f"{op.out}:cut")
+        theta = self._const(f"{op.out}:theta", op.theta.array().astype(np.int32))
+        whole = self._node("Div", [cut, theta], f"{op.out}:quotient")
+        self._cast(self._node("Min", [whole, top], f"{op.out}:i32"), op.out, "UINT8")
 
     def _max_pool(self, op: exact.MaxPool) -> None:
         ((part, _),) = self._bytes(op.events)

@@ -30,7 +30,7 @@ MAX_BRANCHES = 256
 _REFUSED: dict[type[Op], tuple[str, str]] = {
     ann.Lrn: ("it divides by the energy of other channels", "train with batch normalisation instead"),
     ann.Clip: ("only clipping from 0 up is what a count does", "use ReLU or ReLU6"),
-    ann.MaxPool: ("it is not taken over one population of counts", "run max-pool first, or put a ReLU before it"),
+    ann.MaxPool: ("it is not taken over one population of counts", "give sample data (--calib FILE.npz), with which lift-maxima puts a population before it"),
 }  # fmt: skip
 
 

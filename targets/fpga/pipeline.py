@@ -36,6 +36,7 @@ MODES = {
     + _MAP,
     # Firing rates approximate activations.
     "rate-if": """
+    grids,                       // roundings of quantised networks
     unroll,
     fold-batchnorm,
     fold-affine,
