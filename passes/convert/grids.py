@@ -34,14 +34,13 @@ class Grids(Pass, name="grids", takes="ann"):
     A rounding behind a relu becomes its levels. One around zero to fewer than 64 steps becomes a relu with levels
     between two shifts, which computes the same. A finer one (8 bits: the input, scores, operands of a sum, means of
     relus) is left out, because the network is rounded anew where it has neurons; the module attribute
-    ``approximations`` tells its range and the error, half a step. A relu of more than `most` levels becomes one without, and rounds as `quantize`
-    decides.
+    ``approximations`` tells its range and the error, half a step. A relu of more than `most` levels becomes one
+    without, and rounds as `quantize` decides.
 
     Before::
 
         %r = ann.relu(%x) : f32<4>
         %q = ann.quantize(%r, @scale, @zero) {low=-128, high=127} : f32<4>
-        %y = ann.quantize(%q2, @s, @z) {low=0, high=255} : f32<4>
 
     After::
 
@@ -91,7 +90,9 @@ def levels_of_relu(op: Quantize, match: Match) -> ann.Relu:
     levels = op.high - int(zero.min())
     match.require(op.low <= int(zero.min()) and levels > 0, "zero is not on the grid")
     top = scale * levels
-    match.require(relu.limit >= float(top.max()) - 0.5 * float(scale.min()), f"%{relu.out} is cut below the grid's end")
+    match.require(
+        relu.limit >= float(top.max()) - 0.5 * float(scale.min()), f"%{relu.out} is cut below the grid's end"
+    )
     threshold = Const(f"{op.out}.threshold", top)
     return replace(relu, out=op.out, threshold=threshold, levels=levels, limit=float("inf"))
 
@@ -120,7 +121,12 @@ def _left_out(op: Op, above: set[str]) -> dict[str, Any] | None:
     if isinstance(op, Quantize):
         scale, zero = (const.array().astype(np.float64) for const in op.consts)
         low, high = ((op.low - zero) * scale).min(), ((op.high - zero) * scale).max()
-    elif isinstance(op, ann.Relu) and op.levels >= COARSE and op.threshold is not None and op.data.name in above:
+    elif (
+        isinstance(op, ann.Relu)
+        and op.levels >= COARSE
+        and op.threshold is not None
+        and op.data.name in above
+    ):
         scale = op.threshold.array().astype(np.float64) / op.levels
         low, high = 0.0, (scale * op.levels).max()
     else:

@@ -73,7 +73,10 @@ class LiftMaxima(Pass, name="lift-maxima", takes="ann"):
             return {}
         if given is None:
             given, _ = load_samples(self.data, limit=self.limit, raw=self.raw)
-        samples, names = fit_shape(np.asarray(given)[: self.limit], inputs[0].shape), [op.data.name for op in pools]
+        samples, names = (
+            fit_shape(np.asarray(given)[: self.limit], inputs[0].shape),
+            [op.data.name for op in pools],
+        )
         found: dict[str, Array] = {}
         for start in range(0, len(samples), _BATCH):
             part = {inputs[0].out: samples[start : start + _BATCH]}
@@ -86,7 +89,8 @@ class LiftMaxima(Pass, name="lift-maxima", takes="ann"):
         return {
             op.out: found[op.data.name]
             for op in pools
-            if np.isfinite(found[op.data.name]).all() and not (op.data.name == entry and found[entry].min() >= 0)
+            if np.isfinite(found[op.data.name]).all()
+            and not (op.data.name == entry and found[entry].min() >= 0)
         }
 
 
@@ -114,6 +118,12 @@ def _lifted(op: ann.MaxPool, low: Array, taken: set[str], name: str) -> list[Op]
     moved = affine(names["moved"], op.data, "up", -floor)
     relu = ann.Relu(out=names["relu"], data=moved.result, loc=loc)
     pool = ann.MaxPool(
-        out=names["max"], data=relu.result, kernel=op.kernel, stride=op.stride, pad=op.pad, dilation=op.dilation, loc=loc
+        out=names["max"],
+        data=relu.result,
+        kernel=op.kernel,
+        stride=op.stride,
+        pad=op.pad,
+        dilation=op.dilation,
+        loc=loc,
     )
     return [moved, relu, pool, affine(op.out, pool.result, "down", floor)]

@@ -38,7 +38,9 @@ class MaxPool(Pass, name="max-pool", takes="ann"):
 
     def run(self, module: Module) -> Module:
         """Apply all rules everywhere."""
-        return rewrite(module, self.name, behind_relu, behind_scaled_relu, before_scale, into_concat, with_border)
+        return rewrite(
+            module, self.name, behind_relu, behind_scaled_relu, before_scale, into_concat, with_border
+        )
 
 
 def behind_relu(relu: ann.Relu, match: Match) -> tuple[Op, ...]:

@@ -30,7 +30,10 @@ MAX_BRANCHES = 256
 _REFUSED: dict[type[Op], tuple[str, str]] = {
     ann.Lrn: ("it divides by the energy of other channels", "train with batch normalisation instead"),
     ann.Clip: ("only clipping from 0 up is what a count does", "use ReLU or ReLU6"),
-    ann.MaxPool: ("it is not taken over one population of counts", "give sample data (--calib FILE.npz), with which lift-maxima puts a population before it"),
+    ann.MaxPool: (
+        "it is not taken over one population of counts",
+        "give sample data (--calib FILE.npz) to lift-maxima, or put a ReLU before it",
+    ),
 }  # fmt: skip
 
 
@@ -94,8 +97,8 @@ class Settings:
 #: Gives the bias correction of a population, (C,) whole numbers: of its name in the trained network, currents' ops
 #: and its integers.
 Corrector = Callable[[str, "list[snn.ProjectionOp]", Scaled], Array]
-#: Gives the weights of a population: of its name in the trained network, maps, sources and shape.
-Refitter = Callable[[str, "list[LinearMap]", "list[str]", Ints], Fit]
+#: Gives the weights of a population: of its name in the trained network, maps, sources and what it gets without them.
+Refitter = Callable[[str, "list[LinearMap]", "list[str]", Array], Fit]
 
 
 @dataclass
@@ -360,7 +363,7 @@ class Lowering:
         reach = [self.reach[name] for name in heard]
         if self.refitter is None:
             return maps, reach, 1.0
-        found = self.refitter(op.data.name, maps, heard, op.data.shape)
+        found = self.refitter(op.data.name, maps, heard, np.broadcast_to(expr.const[0], op.data.shape))
         return list(found.maps), reach, found.gain
 
     def _currents(

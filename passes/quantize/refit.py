@@ -65,7 +65,7 @@ class Sums:
                 _picked(values, self._at[name][done : done + len(values)]).astype(np.float32)
             )
 
-    def refitted(self, name: str, maps: Sequence[LinearMap], counts: Sequence[Array], shape: Ints) -> Fit:
+    def refitted(self, name: str, maps: Sequence[LinearMap], counts: Sequence[Array], constant: Array) -> Fit:
         """Weights of the branches of a layer that bring its sums nearest to the trained network's.
 
         Parameters
@@ -77,9 +77,11 @@ class Sums:
             or that hear only some channels stay as they are.
         counts : sequence of (N, ...) arrays
             What each branch's source counts on the samples.
-        shape : tuple of int
-            Of the layer's population.
+        constant : (C, *space) array
+            What the layer's neurons get whatever they hear: where it differs from place to place (offsets before a
+            convolution with a border), weights must not make up for it.
         """
+        shape = constant.shape
         plain = Fit(tuple(maps), 1.0)
         shared = [index for index, found in enumerate(maps) if _shared(found)]
         if name not in self._at or self.samples < _FEWEST or not shared:
@@ -92,6 +94,8 @@ class Sums:
         full = (weights[heard] != 0).all(axis=0)  # synapses that were pruned stay away
         if not 0 < heard.sum() <= MOST or not full.any():
             return plain
+        if np.ptp(constant.reshape(shape[0], -1), axis=1).any():
+            left -= _picked(np.broadcast_to(constant, (len(at), *shape)), at)
         for index, found in enumerate(maps):
             if index not in shared:
                 left -= _fixed(found, counts[index], at)

@@ -148,7 +148,9 @@ def choose(
         E0404 for fewer than two samples, E0607 when no setting is good enough.
     """
     tell = sink or (lambda line: None)
-    work = _Search(prepared(module, np.asarray(data), free=True), np.asarray(data), labels, base or Quantize())
+    work = _Search(
+        prepared(module, np.asarray(data), free=True), np.asarray(data), labels, base or Quantize()
+    )
     tell(_HEAD)
     table: list[Candidate] = []
     for count in levels:
@@ -170,10 +172,10 @@ def choose(
     )
 
 
-def prepare_passes(samples: Array | None = None, grids: Grids = Grids()) -> tuple[Pass, ...]:
+def prepare_passes(samples: Array | None = None, grids: Grids | None = None) -> tuple[Pass, ...]:
     """The passes that bring a trained network into the form that ``quantize`` takes best."""
     return (
-        grids,
+        grids or Grids(),
         Unroll(),
         FoldBatchNorm(),
         SplitConcat(),

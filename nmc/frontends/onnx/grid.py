@@ -39,6 +39,7 @@ def grid_of(node: Node, scale: Array, zero: Array | None) -> tuple[Array, Array,
 
 
 def checked(node: Node, scale: Array, zero: Array | None) -> tuple[Array, Array]:
+    """Scale and zero point of a node, float32 and int32 of one shape; refuses what are none."""
     if node.integer("block_size", 0):
         raise Unsupported("it has one scale a block", "quantise per tensor or per channel")
     scale = np.asarray(scale, np.float32)
