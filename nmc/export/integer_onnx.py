@@ -27,6 +27,8 @@ from nmc.ir.diagnostics import Diagnostic, NmcError, fail
 from nmc.ir.module import Module
 from nmc.ir.op import Op, Value
 from nmc.ir.ops import exact, snn
+from nmc.ir.ops.neurons import Sparse
+from nmc.passes.convert.linear import SparseMap
 
 Array = NDArray[Any]
 
@@ -108,9 +110,10 @@ def _objection(op: Op, module: Module) -> str:
         if op.encoder != "burst" or op.stream:
             return f"encoder {op.encoder} works in time"
         return f"inputs up to {most} are more than {_LARGEST}" if most > _LARGEST else ""
-    if isinstance(op, snn.Conv | snn.Dense | snn.OneToOne):
+    if isinstance(op, snn.Conv | snn.Dense | snn.OneToOne | Sparse):
         kind = op.weight.type.kind
-        return f"delay {op.delay}" if op.delay else "" if kind == "i8" else f"weights are {kind}, not 8 bits"
+        late = op.delay or (isinstance(op, Sparse) and op.late is not None)
+        return f"delay {op.delay}" if late else "" if kind == "i8" else f"weights are {kind}, not 8 bits"
     if isinstance(op, exact.Graded):
         if op.levels > _LARGEST:
             return f"counts up to {op.levels} are more than {_LARGEST}"
@@ -143,8 +146,8 @@ class _Writer:
         """Write the nodes of one op."""
         table: dict[type[Op], Callable[[Any], None]] = {
             snn.Input: self._input, snn.Conv: self._conv, snn.Dense: self._dense, snn.OneToOne: self._one_to_one,
-            exact.Graded: self._graded, exact.MaxPool: self._max_pool, exact.Readout: self._readout,
-            snn.Output: self._output,
+            Sparse: self._sparse, exact.Graded: self._graded, exact.MaxPool: self._max_pool,
+            exact.Readout: self._readout, snn.Output: self._output,
         }  # fmt: skip
         table[type(op)](op)
 
@@ -290,6 +293,27 @@ class _Writer:
 
         def one(part: str, out: str) -> str:
             return self._node("Mul", [self._cast(part, f"{out}:i32", "INT32"), weight], out)
+
+        self._project(op, one)
+
+    def _sparse(self, op: Sparse) -> None:
+        """Synapses by target, as many of each as the most have: gathered, multiplied and added."""
+        order = np.argsort(op.target.array(), kind="stable")
+        source, weight = op.source.array()[order], op.weight.array()[order].astype(np.int32)
+        listed = SparseMap(weight, source, op.target.array()[order], op.shape)
+        index = self._const(f"{op.out}:source", listed.padded(source).reshape(-1).astype(np.int64))
+        factor = self._const(f"{op.out}:w", listed.padded(weight))
+        apart = self._const(f"{op.out}:apart", np.array([-1, *listed.padded(weight).shape], np.int64))
+        shape = self._const(f"{op.out}:shape", np.array([-1, *op.shape], np.int64))
+        last = self._const("i64:last", np.array([2], np.int64))
+
+        def one(part: str, out: str) -> str:
+            flat = self._node("Flatten", [part], f"{out}:flat", axis=1)
+            heard = self._node("Gather", [flat, index], f"{out}:heard", axis=1)
+            rows = self._node("Reshape", [self._cast(heard, f"{out}:i32", "INT32"), apart], f"{out}:rows")
+            products = self._node("Mul", [rows, factor], f"{out}:products")
+            sums = self._node("ReduceSum", [products, last], f"{out}:sums", keepdims=0)
+            return self._node("Reshape", [sums, shape], out)
 
         self._project(op, one)
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from nmc.ir.dataclass import dataclass
 from nmc.ir.ops import kernels
-from nmc.passes.convert.linear import ConvMap, DenseMap, LinearMap
+from nmc.passes.convert.linear import ConvMap, DenseMap, LinearMap, SparseMap
 
 Array = NDArray[Any]
 Ints = tuple[int, ...]
@@ -87,7 +87,10 @@ class Sums:
         if name not in self._at or self.samples < _FEWEST or not shared:
             return plain
         at, left = self._at[name], np.concatenate(self._parts[name]).astype(np.float64)
-        if any(isinstance(found, DenseMap) and index not in shared for index, found in enumerate(maps)):
+        if any(
+            isinstance(found, DenseMap | SparseMap) and index not in shared
+            for index, found in enumerate(maps)
+        ):
             return plain
         weights = np.concatenate([maps[index].weight.reshape(shape[0], -1) for index in shared], axis=1).T
         heard = (weights != 0).any(axis=1)
