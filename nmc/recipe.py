@@ -48,7 +48,7 @@ def pipeline_for(options: CompileOptions, module: Module | None = None) -> tuple
     _check_device(options)
     passes = parse(options.passes or _named(options, module), options.load_pass)
     if options.approximate:
-        passes = (*parse("approximate", ()), *passes)
+        passes = (*parse("unroll, approximate", ()), *passes)  # tanh of recurrent layers too
     if options.early_exit:
         passes = _with_early_exit(passes, spread=spreads(options))
     if options.without:

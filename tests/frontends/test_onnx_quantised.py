@@ -231,6 +231,13 @@ def staircase(form: str, levels: int, threshold: float) -> tuple[list[Any], dict
         ],
         "rounded": [("Mul", "x", "up"), ("Round",), ("Clip", "zero", "top"), ("Div", "up")],
         "relu first": [("Relu", "x"), ("Mul", "up"), ("Round",), ("Clip", "zero", "top"), ("Mul", "down")],
+        "min and max": [
+            ("Div", "x", "theta"), ("Max", "zero"), ("Min", "one"), ("Mul", "top"), ("Round",), ("Div", "top"),
+            ("Mul", "theta"),
+        ],
+        "relu and min": [("Relu", "x"), ("Min", "theta"), ("Mul", "up"), ("Round",), ("Mul", "down")],
+        "min and max behind": [("Mul", "x", "up"), ("Round",), ("Min", "top"), ("Max", "zero"), ("Mul", "down")],
+        "up": [("Relu", "x"), ("Mul", "up"), ("Ceil",), ("Clip", "zero", "top"), ("Mul", "down")],
         "signed": [("Mul", "x", "up"), ("Round",), ("Clip", "low", "top"), ("Mul", "down")],
         "offset": [("Mul", "x", "up"), ("Floor",), ("Clip", "zero", "top"), ("Mul", "theta")],
     }  # fmt: skip
@@ -243,7 +250,19 @@ def staircase(form: str, levels: int, threshold: float) -> tuple[list[Any], dict
 
 
 @pytest.mark.parametrize("levels", [1, 4, 15])
-@pytest.mark.parametrize("form", ["QCFS", "original", "cut first", "rounded", "relu first"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        "QCFS",
+        "original",
+        "cut first",
+        "rounded",
+        "relu first",
+        "min and max",
+        "relu and min",
+        "min and max behind",
+    ],
+)
 def test_quantised_activations_become_one_relu(same_as_ort: Check, form: str, levels: int) -> None:
     nodes, weights = staircase(form, levels, 1.7)
     used = {name for item in nodes for name in item.input}
@@ -253,6 +272,17 @@ def test_quantised_activations_become_one_relu(same_as_ort: Check, form: str, le
     (relu,) = module.of_type(ann.Relu)
     assert relu.threshold is not None
     assert (relu.levels, round(float(relu.threshold.array()), 5)) == (levels, 1.7)
+
+
+def test_rounding_up_leaves_zero_where_it_is(same_as_ort: Check) -> None:
+    nodes, weights = staircase("up", 4, 1.7)
+    used = {name for item in nodes for name in item.input}
+    module = same_as_ort(
+        nodes, ["N", 5, 20], {name: array for name, array in weights.items() if name in used}, atol=2e-2
+    )
+    assert names(module) == ["input", "affine", "relu", "output"]
+    (got,) = run_ann(module, {"x": np.zeros((1, 5, 20), np.float32)}).values()
+    assert not got.any()
 
 
 @pytest.mark.parametrize(("form", "ops"), [("signed", ["quantize"]), ("offset", ["affine", "relu"])])
