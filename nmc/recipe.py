@@ -50,7 +50,7 @@ def pipeline_for(options: CompileOptions, module: Module | None = None) -> tuple
     _check_device(options)
     passes = parse(options.passes or _named(options, module), options.load_pass)
     if options.approximate:
-        passes = (*parse("approximate", ()), *passes)
+        passes = (*parse("unroll, approximate", ()), *passes)  # tanh of recurrent layers too
     if options.early_exit:
         payloads = takes_payloads(options) and not options.passes and not options.steps
         passes = _with_early_exit(passes, spread=spreads(options), payloads=payloads)
@@ -185,6 +185,8 @@ def _from_level(passes: tuple[Pass, ...], module: Module) -> tuple[Pass, ...]:
 
 def _given(options: CompileOptions, module: Module | None) -> dict[str, Any]:
     """Values for options of passes, by name."""
+    from nmc.passes.convert.grids import COARSE
+
     given: dict[str, Any] = {
         "data": options.calib, "raw": options.raw, "encoder": options.encoder, "reset": options.reset,
         "bits": options.bits, "seed": options.seed, "effort": options.effort,
@@ -201,6 +203,10 @@ def _given(options: CompileOptions, module: Module | None) -> dict[str, Any]:
         given["hint"] = _earlier(options)
     if options.method:
         given["method"] = options.method
+    if options.accuracy_drop is not None:
+        given["most"] = COARSE - 1  # relus of a QDQ model get the levels that were found to do
+    elif options.levels:
+        given["most"] = options.levels
     if options.levels or options.mode == "exact":
         given["levels"] = options.levels or LEVELS
     return given
@@ -227,7 +233,7 @@ def _forced(options: CompileOptions, module: Module | None) -> dict[str, Any]:
         return {}  # `nmc.searching` is still to choose
     assert module is not None
     levels, inputs = fit_levels(module, options)
-    return {"levels": levels, "input_levels": inputs}
+    return {"levels": levels, "input_levels": inputs, "most": levels}
 
 
 def fit_levels(module: Module, options: CompileOptions) -> tuple[int, int]:

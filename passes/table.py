@@ -14,8 +14,10 @@ PASSES = {
     "fold-affine": "nmc.passes.convert.fold_affine:FoldAffine",
     "fold-batchnorm": "nmc.passes.convert.fold_batchnorm:FoldBatchNorm",
     "freeze-plasticity": "nmc.passes.optimize.freeze_plasticity:FreezePlasticity",
+    "grids": "nmc.passes.convert.grids:Grids",
     "join-adds": "nmc.passes.convert.join_adds:JoinAdds",
     "join-delays": "nmc.passes.optimize.join_delays:JoinDelays",
+    "lift-maxima": "nmc.passes.convert.lift_maxima:LiftMaxima",
     "max-pool": "nmc.passes.convert.max_pool:MaxPool",
     "neuron-to-if": "nmc.passes.convert.neuron_to_if:NeuronToIf",
     "partition": "nmc.passes.map.partition:Partition",
@@ -34,6 +36,7 @@ PASSES = {
 ALIASES: dict[str, str] = {
     "fold": "fold-batchnorm, fold-affine, dead-code",
     "prepare": (
-        "unroll, fold-batchnorm, split-concat, fold-affine, max-pool, sum-pool, fold-affine, join-adds, dead-code"
+        "grids, unroll, fold-batchnorm, split-concat, fold-affine, max-pool, lift-maxima, sum-pool, fold-affine, "
+        "join-adds, dead-code"
     ),
 }

@@ -204,6 +204,10 @@ class Neuron(StatefulOp, name="snn.neuron"):
         return np.where(count > 0, self._resting(v), v)
 
 
+#: Synapses times samples that `Sparse` adds up at once.
+_AT_ONCE = 1 << 22
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sparse(ProjectionOp, name="snn.sparse"):
     """Synapses one by one: from neuron `source[i]` to `target[i]` with `weight[i]`, in `shape`.
@@ -237,7 +241,16 @@ class Sparse(ProjectionOp, name="snn.sparse"):
     def run(self, spikes: Array) -> Array:
         """Add the weights of the synapses whose spike arrives, float64."""
         batch, size = spikes.shape[0], prod(self.shape)
+        step = max(1, _AT_ONCE // max(self.source.shape[0], 1))
+        parts = [self._some(spikes[first : first + step], size) for first in range(0, batch, step)]
+        total = np.concatenate(parts) if parts else np.zeros((0, size))
+        return total.reshape(batch, *self.shape)
+
+    def _some(self, spikes: Array, size: int) -> Array:
+        """A few samples: their synapses are all in memory at once."""
+        batch = len(spikes)
         flat = spikes.reshape(batch, -1)[:, self.source.array()] * self.weight.array().astype(np.float64)
         place = np.arange(batch)[:, None] * size + self.target.array()[None, :]
-        total = np.bincount(place.reshape(-1), weights=flat.reshape(-1), minlength=batch * size)
-        return total.reshape(batch, *self.shape)
+        return np.bincount(place.reshape(-1), weights=flat.reshape(-1), minlength=batch * size).reshape(
+            batch, size
+        )

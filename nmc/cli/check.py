@@ -106,11 +106,12 @@ def _with_samples(item: Pass, module: Module) -> Pass:
     import numpy as np
 
     from nmc.ir.ops import ann
+    from nmc.passes.convert.lift_maxima import LiftMaxima
     from nmc.passes.quantize.calibrate import Calibrate
     from nmc.passes.quantize.quantize import Quantize
 
     inputs = module.of_type(ann.Input)
-    if not isinstance(item, Calibrate | Quantize) or item.data or len(inputs) != 1:
+    if not isinstance(item, Calibrate | LiftMaxima | Quantize) or item.data or len(inputs) != 1:
         return item
     if isinstance(item, Quantize):  # what is lost on guessed samples tells nothing
         return replace(item, certify=False, bias_correction=False)

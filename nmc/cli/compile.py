@@ -123,10 +123,7 @@ def summary(program: Program, path: Path, found: dict[str, Any] | None = None) -
         ("weights", _weights(layers)),
         ("energy", _energy(found or report.get("energy"))),
     ]
-    if lines := report.get("approximations"):
-        worst = max(lines.items(), key=lambda item: float(item[1]["error"]))
-        told = f"for {len(lines)} smooth activations, off by at most {worst[1]['error']:.2g} ({worst[0]})"
-        rows.append(("lines", told))
+    rows += _approximations(report.get("approximations") or {})
     if found:
         rows.append(("accuracy", f"{100 * found['accuracy']:.2f} % of {found['samples']:,} samples"))
     if deadline := report.get("deadline"):
@@ -138,6 +135,21 @@ def summary(program: Program, path: Path, found: dict[str, Any] | None = None) -
     rows += [("warning", line) for line in report.get("warnings", ())]
     rows.append(("more", f"nmc inspect {path}"))
     return f"{path}: {report.get('network')} for {report.get('target')}\n{pairs(rows)}"
+
+
+def _approximations(found: dict[str, Any]) -> list[tuple[str, object]]:
+    """What stands for smooth activations, and roundings that were left out."""
+    rows: list[tuple[str, object]] = []
+    rounded = {name: item for name, item in found.items() if item["fn"] == "quantize"}
+    lines = {name: item for name, item in found.items() if name not in rounded}
+    for label, text, items in (
+        ("lines", "for {} smooth activations", lines),
+        ("roundings", "{} of the file left out", rounded),
+    ):
+        if items:
+            name, worst = max(items.items(), key=lambda item: float(item[1]["error"]))
+            rows.append((label, f"{text.format(len(items))}, off by at most {worst['error']:.2g} ({name})"))
+    return rows
 
 
 def _packing(found: dict[str, Any] | None) -> str:

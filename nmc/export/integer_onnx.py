@@ -8,6 +8,8 @@ headline 4).
 
 Weights are written as uint8 with zero point 128: products of uint8 and int8 may saturate at 16 bits on processors
 without VNNI (onnxruntime documentation, "Quantize ONNX models": "reduce_range"), products of uint8 with uint8 do not.
+
+Tensors and constants of this file's own have a colon in their names, which names of a module never have.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ from nmc.ir.diagnostics import Diagnostic, NmcError, fail
 from nmc.ir.module import Module
 from nmc.ir.op import Op, Value
 from nmc.ir.ops import exact, snn
+from nmc.ir.ops.neurons import Sparse
+from nmc.passes.convert.linear import SparseMap
 
 Array = NDArray[Any]
 
@@ -106,9 +110,10 @@ def _objection(op: Op, module: Module) -> str:
         if op.encoder != "burst" or op.stream:
             return f"encoder {op.encoder} works in time"
         return f"inputs up to {most} are more than {_LARGEST}" if most > _LARGEST else ""
-    if isinstance(op, snn.Conv | snn.Dense | snn.OneToOne):
+    if isinstance(op, snn.Conv | snn.Dense | snn.OneToOne | Sparse):
         kind = op.weight.type.kind
-        return f"delay {op.delay}" if op.delay else "" if kind == "i8" else f"weights are {kind}, not 8 bits"
+        late = op.delay or (isinstance(op, Sparse) and op.late is not None)
+        return f"delay {op.delay}" if late else "" if kind == "i8" else f"weights are {kind}, not 8 bits"
     if isinstance(op, exact.Graded):
         if op.levels > _LARGEST:
             return f"counts up to {op.levels} are more than {_LARGEST}"
@@ -141,8 +146,8 @@ class _Writer:
         """Write the nodes of one op."""
         table: dict[type[Op], Callable[[Any], None]] = {
             snn.Input: self._input, snn.Conv: self._conv, snn.Dense: self._dense, snn.OneToOne: self._one_to_one,
-            exact.Graded: self._graded, exact.MaxPool: self._max_pool, exact.Readout: self._readout,
-            snn.Output: self._output,
+            Sparse: self._sparse, exact.Graded: self._graded, exact.MaxPool: self._max_pool,
+            exact.Readout: self._readout, snn.Output: self._output,
         }  # fmt: skip
         table[type(op)](op)
 
@@ -179,7 +184,7 @@ class _Writer:
 
     def _byte(self, number: int) -> str:
         """A scalar uint8 constant."""
-        return self._const(f"u8.{number}", np.array(number, np.uint8))
+        return self._const(f"u8:{number}", np.array(number, np.uint8))
 
     def _scalar(self, name: str, number: int) -> str:
         """A scalar int32 constant."""
@@ -198,9 +203,9 @@ class _Writer:
     def _table(self, op: snn.Input) -> None:
         """What each byte counts, looked up."""
         numbers = op.integers(np.arange(256, dtype=np.float32) / np.float32(self.bytes))
-        table = self._const(f"{op.out}.table", np.maximum(numbers, 0).astype(np.uint8))
-        index = self._cast(op.source, f"{op.out}.i32", "INT32")
-        self.parts[op.out] = [(self._node("Gather", [table, index], f"{op.out}.u8"), 1)]
+        table = self._const(f"{op.out}:table", np.maximum(numbers, 0).astype(np.uint8))
+        index = self._cast(op.source, f"{op.out}:i32", "INT32")
+        self.parts[op.out] = [(self._node("Gather", [table, index], f"{op.out}:u8"), 1)]
 
     def _input(self, op: snn.Input) -> None:
         """clip(rint(gain * data), low, high) in double precision, split by sign; of bytes a table."""
@@ -211,40 +216,40 @@ class _Writer:
         if self.bytes:
             self._table(op)
             return
-        wide = self._cast(source, f"{name}.f64", "DOUBLE")
+        wide = self._cast(source, f"{name}:f64", "DOUBLE")
         scaled = self._node(
-            "Mul", [wide, self._const(f"{name}.gain", np.array(op.gain, np.float64))], f"{name}.scaled"
+            "Mul", [wide, self._const(f"{name}:gain", np.array(op.gain, np.float64))], f"{name}:scaled"
         )
-        whole = self._node("Round", [scaled], f"{name}.round")
+        whole = self._node("Round", [scaled], f"{name}:round")
         self.parts[name] = []
         for sign, most in ((1, op.high), (-1, -op.low)):
             if most <= 0 and not (sign == 1 and op.low == 0):
                 continue
-            tag = f"{name}.{'pos' if sign > 0 else 'neg'}"
-            part = whole if sign > 0 else self._node("Neg", [whole], f"{tag}.signed")
+            tag = f"{name}:{'pos' if sign > 0 else 'neg'}"
+            part = whole if sign > 0 else self._node("Neg", [whole], f"{tag}:signed")
             zero, top = (
-                self._const("f64.zero", np.array(0.0)),
-                self._const(f"{tag}.high", np.array(float(most))),
+                self._const("f64:zero", np.array(0.0)),
+                self._const(f"{tag}:high", np.array(float(most))),
             )
-            cut = self._node("Clip", [part, zero, top], f"{tag}.cut")
-            self.parts[name].append((self._cast(cut, f"{tag}.u8", "UINT8"), sign))
+            cut = self._node("Clip", [part, zero, top], f"{tag}:cut")
+            self.parts[name].append((self._cast(cut, f"{tag}:u8", "UINT8"), sign))
 
     def _bytes(self, value: Value) -> list[tuple[str, int]]:
         return self.parts.get(value.name, [(value.name, 1)])
 
     def _project(self, op: snn.ProjectionOp, one: Callable[[str, str], str]) -> None:
         """Write a projection of each signed part, and their difference."""
-        made = [(one(part, f"{op.out}.{sign}"), sign) for part, sign in self._bytes(op.spikes)]
+        made = [(one(part, f"{op.out}:{sign}"), sign) for part, sign in self._bytes(op.spikes)]
         total = ""
         for name, sign in made:
             if not total:
-                total = name if sign > 0 else self._node("Neg", [name], f"{name}.negated")
+                total = name if sign > 0 else self._node("Neg", [name], f"{name}:negated")
             else:
-                total = self._node("Add" if sign > 0 else "Sub", [total, name], f"{op.out}.joined")
+                total = self._node("Add" if sign > 0 else "Sub", [total, name], f"{op.out}:joined")
         self._node("Identity", [total], op.out)
 
     def _conv(self, op: snn.Conv) -> None:
-        weight = self._const(f"{op.out}.w", _shifted(op.weight.array()))
+        weight = self._const(f"{op.out}:w", _shifted(op.weight.array()))
         crop, pad = [min(item, 0) for item in op.pad], [max(item, 0) for item in op.pad]
 
         def one(part: str, out: str) -> str:
@@ -260,53 +265,74 @@ class _Writer:
         if not any(crop):
             return part
         half = len(crop) // 2
-        starts = self._const(f"{out}.starts", np.array([-item for item in crop[:half]], np.int64))
-        ends = self._const(f"{out}.ends", np.array([item or 2**31 - 1 for item in crop[half:]], np.int64))
-        axes = self._const(f"{out}.axes", np.arange(2, 2 + half))
-        return self._node("Slice", [part, starts, ends, axes], f"{out}.cropped")
+        starts = self._const(f"{out}:starts", np.array([-item for item in crop[:half]], np.int64))
+        ends = self._const(f"{out}:ends", np.array([item or 2**31 - 1 for item in crop[half:]], np.int64))
+        axes = self._const(f"{out}:axes", np.arange(2, 2 + half))
+        return self._node("Slice", [part, starts, ends, axes], f"{out}:cropped")
 
     def _dense(self, op: snn.Dense) -> None:
-        weight = self._const(f"{op.out}.w", _shifted(op.weight.array().T))
+        weight = self._const(f"{op.out}:w", _shifted(op.weight.array().T))
 
         def one(part: str, out: str) -> str:
-            flat = self._node("Flatten", [part], f"{out}.flat", axis=1)
+            flat = self._node("Flatten", [part], f"{out}:flat", axis=1)
             product = "product" if op.shape else ""
             made = self._node(
                 "MatMulInteger",
                 [flat, weight, self._byte(0), self._byte(128)],
-                f"{out}.{product}" if product else out,
+                f"{out}:{product}" if product else out,
             )
             if not op.shape:
                 return made
-            shape = self._const(f"{out}.shape", np.array([-1, *op.shape], np.int64))
+            shape = self._const(f"{out}:shape", np.array([-1, *op.shape], np.int64))
             return self._node("Reshape", [made, shape], out)
 
         self._project(op, one)
 
     def _one_to_one(self, op: snn.OneToOne) -> None:
-        weight = self._const(f"{op.out}.w", op.weight.array().astype(np.int32))
+        weight = self._const(f"{op.out}:w", op.weight.array().astype(np.int32))
 
         def one(part: str, out: str) -> str:
-            return self._node("Mul", [self._cast(part, f"{out}.i32", "INT32"), weight], out)
+            return self._node("Mul", [self._cast(part, f"{out}:i32", "INT32"), weight], out)
+
+        self._project(op, one)
+
+    def _sparse(self, op: Sparse) -> None:
+        """Synapses by target, as many of each as the most have: gathered, multiplied and added."""
+        order = np.argsort(op.target.array(), kind="stable")
+        source, weight = op.source.array()[order], op.weight.array()[order].astype(np.int32)
+        listed = SparseMap(weight, source, op.target.array()[order], op.shape)
+        index = self._const(f"{op.out}:source", listed.padded(source).reshape(-1).astype(np.int64))
+        factor = self._const(f"{op.out}:w", listed.padded(weight))
+        apart = self._const(f"{op.out}:apart", np.array([-1, *listed.padded(weight).shape], np.int64))
+        shape = self._const(f"{op.out}:shape", np.array([-1, *op.shape], np.int64))
+        last = self._const("i64:last", np.array([2], np.int64))
+
+        def one(part: str, out: str) -> str:
+            flat = self._node("Flatten", [part], f"{out}:flat", axis=1)
+            heard = self._node("Gather", [flat, index], f"{out}:heard", axis=1)
+            rows = self._node("Reshape", [self._cast(heard, f"{out}:i32", "INT32"), apart], f"{out}:rows")
+            products = self._node("Mul", [rows, factor], f"{out}:products")
+            sums = self._node("ReduceSum", [products, last], f"{out}:sums", keepdims=0)
+            return self._node("Reshape", [sums, shape], out)
 
         self._project(op, one)
 
     def _sum(self, op: exact.Graded | exact.Readout, out: str) -> str:
         """The offset plus all currents, int32."""
-        total = self._const(f"{op.out}.offset", op.offset.array().astype(np.int32))
+        total = self._const(f"{op.out}:offset", op.offset.array().astype(np.int32))
         for index, value in enumerate(op.current):
             last = index == len(op.current) - 1
-            total = self._node("Add", [value.name, total], out if last else f"{op.out}.sum{index}")
+            total = self._node("Add", [value.name, total], out if last else f"{op.out}:sum{index}")
         return total
 
     def _graded(self, op: exact.Graded) -> None:
         """min(max(offset + S, 0) / theta, L): Div truncates, which is the floor of what is not negative."""
-        total = self._sum(op, f"{op.out}.v")
-        zero, top = self._scalar("i32.zero", 0), self._scalar(f"{op.out}.levels", op.levels)
-        cut = self._node("Max", [total, zero], f"{op.out}.cut")
-        theta = self._const(f"{op.out}.theta", op.theta.array().astype(np.int32))
-        whole = self._node("Div", [cut, theta], f"{op.out}.quotient")
-        self._cast(self._node("Min", [whole, top], f"{op.out}.i32"), op.out, "UINT8")
+        total = self._sum(op, f"{op.out}:v")
+        zero, top = self._scalar("i32:zero", 0), self._scalar(f"{op.out}:levels", op.levels)
+        cut = self._node("Max", [total, zero], f"{op.out}:cut")
+        theta = self._const(f"{op.out}:theta", op.theta.array().astype(np.int32))
+        whole = self._node("Div", [cut, theta], f"{op.out}:quotient")
+        self._cast(self._node("Min", [whole, top], f"{op.out}:i32"), op.out, "UINT8")
 
     def _max_pool(self, op: exact.MaxPool) -> None:
         ((part, _),) = self._bytes(op.events)

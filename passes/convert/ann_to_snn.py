@@ -16,6 +16,7 @@ from nmc.ir.loc import Loc, fuse
 from nmc.ir.module import Module
 from nmc.ir.op import Op, StatefulOp, Value
 from nmc.ir.ops import ann, snn
+from nmc.ir.ops.neurons import Sparse
 from nmc.ir.record import Record
 from nmc.passes.base import Pass
 from nmc.passes.convert.expr import LINEAR, Expr, concatenated, followed, relu_scale, summed
@@ -24,7 +25,9 @@ from nmc.passes.convert.linear import (
     DenseMap,
     LinearMap,
     Source,
+    SparseMap,
     Term,
+    listable,
     realisable,
     realise,
 )
@@ -175,7 +178,7 @@ class _Conversion:
         relayed = self._relayed(term, expr)
         if relayed is not None and realisable(followed(relayed, op)):
             return followed(relayed, op)
-        if carried:
+        if carried or listable(longer):
             return longer
         self._unrealisable(term, op)
         return None
@@ -205,7 +208,7 @@ class _Conversion:
 
     def _carried(self, expr: Expr, op: Op) -> bool:
         """Whether every term of a sum can be a projection; index maps are looked at only here."""
-        wrong = [term for term in expr.terms if not realisable(term)]
+        wrong = [term for term in expr.terms if not (realisable(term) or listable(term))]
         for term in wrong:
             self._unrealisable(term, op)
         return not wrong
@@ -315,4 +318,10 @@ def _build(out: str, found: LinearMap, source: Value, scale: Array, loc: Loc | N
         return snn.Dense(
             out=out, spikes=source, weight=Const(name, found.weight / rows), shape=shape, loc=loc
         )
+    if isinstance(found, SparseMap):
+        each = np.broadcast_to(scale, found.shape).reshape(-1)[found.target]
+        return Sparse(
+            out=out, spikes=source, weight=Const(name, found.weight / each), shape=found.shape, loc=loc,
+            source=Const(f"{out}.source", found.source), target=Const(f"{out}.target", found.target),
+        )  # fmt: skip
     return snn.OneToOne(out=out, spikes=source, weight=Const(name, found.weight / scale), loc=loc)

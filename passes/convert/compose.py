@@ -97,17 +97,19 @@ def permutation(places: Array, shape: Ints) -> Array | None:
     Parameters
     ----------
     places : (1, C', *space) int array
-        Index of the element of a value of `shape` (C, *space) that stands in each place.
+        Index of the element of a value of `shape` (C, *space) that stands in each place, -1 for none.
     shape : tuple of int
         Of the value.
 
     Returns
     -------
     (C',) int64 array or None
+        -1 for channels of none.
     """
     if places.shape[2:] != tuple(shape[1:]):
         return None
     size = int(np.prod(shape[1:]))
     flat = places.reshape(places.shape[1], size)
-    source = flat[:, 0] // size
-    return source if (flat == source[:, None] * size + np.arange(size)).all() else None
+    source = np.where(flat[:, 0] < 0, -1, flat[:, 0] // size)
+    wanted = np.where(source[:, None] < 0, -1, source[:, None] * size + np.arange(size))
+    return source if (flat == wanted).all() else None

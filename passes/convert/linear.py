@@ -8,6 +8,7 @@ input channels, whatever stands before a dense layer into its matrix.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from math import prod
 from typing import Any
@@ -30,6 +31,12 @@ MOVING = (ann.Reshape, ann.Transpose, ann.Pad, Take)
 SHUFFLING = (ann.Reshape, ann.Transpose, Take)
 #: A chain is turned into a plain matrix when that has at most this many elements.
 MAX_MATRIX = 1 << 24
+#: Elements of a few columns of a matrix that are computed at once.
+_AT_ONCE = 1 << 22
+#: Else its synapses are listed when the matrix has at most this many, nearly all of which are zero.
+MAX_LISTED = 1 << 28
+#: So many of them at most.
+MAX_SYNAPSES = 1 << 24
 #: Layers behind each other become one convolution when its kernel has at most this many elements.
 MAX_KERNEL = 1 << 24
 
@@ -88,7 +95,25 @@ class ScaleMap:
     weight: Array
 
 
-LinearMap = ConvMap | DenseMap | ScaleMap
+@dataclass(frozen=True)
+class SparseMap:
+    """Synapses one by one, by target: `weight`, `source` and `target` (flat indices) of each, into `shape`."""
+
+    weight: Array
+    source: Array
+    target: Array
+    shape: Ints
+
+    def padded(self, values: Array) -> Array:
+        """Bring one number a synapse to (targets, most synapses of one), with zeros behind."""
+        counts = np.bincount(self.target, minlength=prod(self.shape))
+        place = np.arange(len(self.target)) - (np.cumsum(counts) - counts)[self.target]
+        made: Array = np.zeros((len(counts), max(int(counts.max(initial=0)), 1)), values.dtype)
+        made[self.target, place] = values
+        return made
+
+
+LinearMap = ConvMap | DenseMap | ScaleMap | SparseMap
 
 
 def realise(term: Term) -> LinearMap | None:
@@ -96,15 +121,27 @@ def realise(term: Term) -> LinearMap | None:
 
     Returns
     -------
-    ConvMap, DenseMap, ScaleMap or None
-        None when no structured projection does and the matrix would exceed `MAX_MATRIX`.
+    LinearMap or None
+        None when no structured projection does, the matrix would exceed `MAX_MATRIX` and its synapses are too many to
+        be listed.
     """
     found = _structured(term)
     if found is not None:
         return found
     if _moves_only(term.chain[:-1]) and _ends_dense(term):
         return DenseMap(_gathered(term), term.shape)
-    return DenseMap(_matrix(term), term.shape) if _small(term) else None
+    if _small(term):
+        return DenseMap(_matrix(term), term.shape)
+    return _listed(term) if listable(term) else None
+
+
+def listable(term: Term) -> bool:
+    """Tell whether `realise` would try to list the synapses of a chain that is no structured projection.
+
+    Upsampling (nearest, or a transposed convolution) before a convolution is such a chain.
+    """
+    spreads = any(isinstance(op, MOVING) for op in term.chain)
+    return spreads and term.source.spikes.type.size * prod(term.shape) <= MAX_LISTED
 
 
 def realisable(term: Term) -> bool:
@@ -135,19 +172,17 @@ def _structured(term: Term) -> ConvMap | ScaleMap | None:
     chain = list(term.chain)
     while chain:
         op = chain.pop(0)
+        if border is None and (found := _reordered(done, [op, *chain], shape)) is not None:
+            done, taken = found
+            del chain[: taken - 1]
+            continue
         if isinstance(op, ann.Pad):
             border = _joined(border, op.pad)
             if border is None:
                 return None
             continue
         if isinstance(op, SHUFFLING):
-            moving: list[Op] = [op]
-            while chain and isinstance(chain[0], SHUFFLING):
-                moving.append(chain.pop(0))
-            done = _shuffled(done, moving, shape) if border is None else None
-            if done is None:
-                return None
-            continue
+            return None
         if border is not None and not _takes_border(done, op):
             done, border = _bordered(done, border, shape), None
         done, border = _absorb(done, op, border, shape), None
@@ -162,19 +197,32 @@ def _takes_border(done: ConvMap | ScaleMap | None, op: Op) -> bool:
     return isinstance(op, ann.Conv) or (isinstance(op, pools) and isinstance(done, ScaleMap))
 
 
+def _reordered(done: ConvMap | ScaleMap | None, chain: list[Op], shape: Ints) -> tuple[ConvMap, int] | None:
+    """The first ops of a chain as one, where they only reorder, drop and add whole channels; and how many they are."""
+    moving = next((at for at, op in enumerate(chain) if not isinstance(op, MOVING)), len(chain))
+    shuffling = next((at for at, op in enumerate(chain) if not isinstance(op, SHUFFLING)), len(chain))
+    for count in dict.fromkeys((moving, shuffling)):
+        if any(isinstance(op, SHUFFLING) for op in chain[:count]):
+            fetched = _shuffled(done, chain[:count], shape)
+            if fetched is not None:
+                return fetched, count
+    return None
+
+
 def _shuffled(done: ConvMap | ScaleMap | None, moving: list[Op], shape: Ints) -> ConvMap | None:
     """Channels in another order (as in ShuffleNet): a kernel of one element that fetches each."""
     factor = _channel_factor(done.weight, shape) if isinstance(done, ScaleMap) else None
     if factor is None:
         return None
-    places: Array = np.arange(prod(shape)).reshape(1, *shape)
+    places: Array = np.arange(1, prod(shape) + 1).reshape(1, *shape)
     for op in moving:
         places = op.run(places)
-    source = permutation(places, shape)
+    source = permutation(places - 1, shape)
     if source is None or len(source) * len(factor) > MAX_KERNEL:
         return None
     ones = (1,) * (len(shape) - 1)
     fetched: Array = np.eye(len(factor))[source] * factor
+    fetched[source < 0] = 0.0
     return ConvMap(fetched.reshape(*fetched.shape, *ones), ones, (0,) * (2 * len(ones)), 1)
 
 
@@ -376,20 +424,41 @@ def _gathered(term: Term) -> Array:
 
 
 def _matrix(term: Term) -> Array:
-    """The chain as a matrix (outputs, inputs), by applying it to unit vectors."""
+    """The chain as a matrix (outputs, inputs)."""
+    return np.ascontiguousarray(np.concatenate([block for _, block in _columns(term)]).T)
+
+
+def _columns(term: Term) -> Iterator[tuple[int, Array]]:
+    """Columns of the chain's matrix, by applying it to unit vectors: the first input's number, (inputs, outputs)."""
     shape = term.source.spikes.shape
-    size = prod(shape)
+    size, step = prod(shape), max(1, min(512, _AT_ONCE // prod(term.shape)))
     scale = np.broadcast_to(term.source.scale, shape).reshape(-1)
-    columns = []
-    for start in range(0, size, 512):
-        stop = min(start + 512, size)
+    for start in range(0, size, step):
+        stop = min(start + step, size)
         data: Array = np.zeros((stop - start, size))
         data[np.arange(stop - start), np.arange(start, stop)] = scale[start:stop]
         data = data.reshape(stop - start, *shape)
         for op in term.chain:
             data = op.run(data)
-        columns.append(data.reshape(stop - start, -1))
-    return np.ascontiguousarray(np.concatenate(columns).T)
+        yield start, data.reshape(stop - start, -1)
+
+
+def _listed(term: Term) -> SparseMap | None:
+    """The chain's synapses; None where they are too many."""
+    sources, targets, weights, count = list[Array](), list[Array](), list[Array](), 0
+    for start, block in _columns(term):
+        source, target = np.nonzero(block)
+        count += len(source)
+        if count > MAX_SYNAPSES:
+            return None
+        sources.append((source + start).astype(np.int32))
+        targets.append(target.astype(np.int32))
+        weights.append(block[source, target])
+    target = np.concatenate(targets)
+    order = np.argsort(target, kind="stable")
+    return SparseMap(
+        np.concatenate(weights)[order], np.concatenate(sources)[order], target[order], term.shape
+    )
 
 
 def without_bias(op: Op, data: Value) -> Op:

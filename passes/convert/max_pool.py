@@ -21,7 +21,7 @@ class MaxPool(Pass, name="max-pool", takes="ann"):
     """Move max pooling behind the relu, before scales, and into concatenations; a maximum does not mind.
 
     Growing functions commute with the maximum: relu(max(x)) = max(relu(x)), and so do positive scales with an offset.
-    Behind a relu the border, which never wins a maximum, may be read as 0.
+    Behind a relu the border, which never wins a maximum, may be read as 0, and a border of zeros is as good as none.
 
     Before::
 
@@ -38,7 +38,9 @@ class MaxPool(Pass, name="max-pool", takes="ann"):
 
     def run(self, module: Module) -> Module:
         """Apply all rules everywhere."""
-        return rewrite(module, self.name, behind_relu, behind_scaled_relu, before_scale, into_concat)
+        return rewrite(
+            module, self.name, behind_relu, behind_scaled_relu, before_scale, into_concat, with_border
+        )
 
 
 def behind_relu(relu: ann.Relu, match: Match) -> tuple[Op, ...]:
@@ -87,6 +89,21 @@ def into_concat(pool: ann.MaxPool, match: Match) -> tuple[Op, ...]:
         parts.append(replace(pool, out=match.fresh(f"{pool.out}.{index}"), data=value))
     values: tuple[Value, ...] = tuple(part.result for part in parts)
     return *parts, replace(concat, out=pool.out, data=values)
+
+
+def with_border(pool: ann.MaxPool, match: Match) -> ann.MaxPool:
+    """The maximum of a population with a border of zeros is that of the population, with the border as padding."""
+    border = match.made_by(pool.data, ann.Pad)
+    match.single_user(border)
+    match.made_by(border.data, ann.Relu, ann.MaxPool)
+    rank, half = len(border.data.shape), len(pool.kernel)
+    match.require(border.value == 0 and min(border.pad) >= 0, f"%{border.out} is no border of zeros")
+    outside = [border.pad[at] for at in (*range(rank - half), *range(rank, 2 * rank - half))]
+    match.require(not any(outside), f"%{border.out} adds channels")
+    more = (*border.pad[rank - half : rank], *border.pad[2 * rank - half :])
+    wider = replace(pool, data=border.data, pad=tuple(a + b for a, b in zip(pool.pad, more, strict=True)))
+    _require_inside(wider, match)
+    return wider
 
 
 def _require_growing(affine: ann.Affine, match: Match) -> None:

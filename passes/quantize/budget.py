@@ -145,7 +145,15 @@ def choose_in_steps(
     NmcError
         E0404 for fewer than four samples, E0407 where no code gives an answer in so many steps.
     """
-    work = _Trials(prepared(module), np.asarray(data), labels, steps, schedules, base or Quantize(), uneven)
+    work = _Trials(
+        prepared(module, np.asarray(data), free=True),
+        np.asarray(data),
+        labels,
+        steps,
+        schedules,
+        base or Quantize(),
+        uneven,
+    )
     found: list[tuple[Setting, Module]] = []
     for made in (item for code in codes for item in work.settings(code)):
         found.append(made)

@@ -15,8 +15,20 @@ from nmc.ir.diagnostics import Diagnostic
 from nmc.ir.loc import Loc, fuse
 from nmc.ir.op import Array, Op, Value
 from nmc.ir.ops import ann, exact, snn
+from nmc.ir.ops.neurons import Sparse
 from nmc.passes.convert.expr import LINEAR, Expr, concatenated, followed, relu_scale, summed
-from nmc.passes.convert.linear import MOVING, ConvMap, DenseMap, LinearMap, Source, Term, realisable, realise
+from nmc.passes.convert.linear import (
+    MOVING,
+    ConvMap,
+    DenseMap,
+    LinearMap,
+    Source,
+    SparseMap,
+    Term,
+    listable,
+    realisable,
+    realise,
+)
 from nmc.passes.convert.refusals import NEVER, refusal
 from nmc.passes.graph import fresh_name
 from nmc.passes.quantize import relay
@@ -30,7 +42,10 @@ MAX_BRANCHES = 256
 _REFUSED: dict[type[Op], tuple[str, str]] = {
     ann.Lrn: ("it divides by the energy of other channels", "train with batch normalisation instead"),
     ann.Clip: ("only clipping from 0 up is what a count does", "use ReLU or ReLU6"),
-    ann.MaxPool: ("it is not taken over one population of counts", "run max-pool first, or put a ReLU before it"),
+    ann.MaxPool: (
+        "it is not taken over one population of counts",
+        "give sample data (--calib FILE.npz) to lift-maxima, or put a ReLU before it",
+    ),
 }  # fmt: skip
 
 
@@ -94,8 +109,8 @@ class Settings:
 #: Gives the bias correction of a population, (C,) whole numbers: of its name in the trained network, currents' ops
 #: and its integers.
 Corrector = Callable[[str, "list[snn.ProjectionOp]", Scaled], Array]
-#: Gives the weights of a population: of its name in the trained network, maps, sources and shape.
-Refitter = Callable[[str, "list[LinearMap]", "list[str]", Ints], Fit]
+#: Gives the weights of a population: of its name in the trained network, maps, sources and what it gets without them.
+Refitter = Callable[[str, "list[LinearMap]", "list[str]", Array], Fit]
 
 
 @dataclass
@@ -202,7 +217,11 @@ class Lowering:
         longer = tuple(followed(term, op) for term in expr.terms)
         if not isinstance(op, MOVING):
             longer = tuple(self._relayed(term, op) for term in longer)
-        wrong = [] if isinstance(op, MOVING) else [term for term in longer if not realisable(term)]
+        wrong = (
+            []
+            if isinstance(op, MOVING)
+            else [term for term in longer if not (realisable(term) or listable(term))]
+        )
         if self._unrealisable(wrong, op):
             return
         self._keep(op, Expr(longer, op.run(expr.const), (*expr.locs, op.loc)))
@@ -348,9 +367,14 @@ class Lowering:
 
         None where something is wrong.
         """
-        if self._unrealisable([term for term in expr.terms if not realisable(term)], op):
+        if self._unrealisable([term for term in expr.terms if not (realisable(term) or listable(term))], op):
             return [], [], 1.0
         maps = [found for found in map(realise, expr.terms) if found is not None]
+        if len(maps) < len(expr.terms):
+            self._problem(
+                "E0602", "its synapses are too many to be listed one by one", op, "put a ReLU between them"
+            )
+            return [], [], 1.0
         if not all(np.isfinite(found.weight).all() for found in maps) or not np.isfinite(expr.const).all():
             self._problem(
                 "E0601", f"{op.name}: its weights or biases are not finite", op, "check the trained network"
@@ -360,7 +384,7 @@ class Lowering:
         reach = [self.reach[name] for name in heard]
         if self.refitter is None:
             return maps, reach, 1.0
-        found = self.refitter(op.data.name, maps, heard, op.data.shape)
+        found = self.refitter(op.data.name, maps, heard, np.broadcast_to(expr.const[0], op.data.shape))
         return list(found.maps), reach, found.gain
 
     def _currents(
@@ -429,4 +453,9 @@ def _projection(
     if isinstance(found, DenseMap):
         shape = found.shape if len(found.shape) > 1 else ()
         return snn.Dense(out=out, spikes=source, weight=const, shape=shape, loc=loc)
+    if isinstance(found, SparseMap):
+        return Sparse(
+            out=out, spikes=source, weight=const, shape=found.shape, loc=loc,
+            source=Const(f"{out}.source", found.source), target=Const(f"{out}.target", found.target),
+        )  # fmt: skip
     return snn.OneToOne(out=out, spikes=source, weight=const, loc=loc)

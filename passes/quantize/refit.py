@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from nmc.ir.dataclass import dataclass
 from nmc.ir.ops import kernels
-from nmc.passes.convert.linear import ConvMap, DenseMap, LinearMap
+from nmc.passes.convert.linear import ConvMap, DenseMap, LinearMap, SparseMap
 
 Array = NDArray[Any]
 Ints = tuple[int, ...]
@@ -65,7 +65,7 @@ class Sums:
                 _picked(values, self._at[name][done : done + len(values)]).astype(np.float32)
             )
 
-    def refitted(self, name: str, maps: Sequence[LinearMap], counts: Sequence[Array], shape: Ints) -> Fit:
+    def refitted(self, name: str, maps: Sequence[LinearMap], counts: Sequence[Array], constant: Array) -> Fit:
         """Weights of the branches of a layer that bring its sums nearest to the trained network's.
 
         Parameters
@@ -77,21 +77,28 @@ class Sums:
             or that hear only some channels stay as they are.
         counts : sequence of (N, ...) arrays
             What each branch's source counts on the samples.
-        shape : tuple of int
-            Of the layer's population.
+        constant : (C, *space) array
+            What the layer's neurons get whatever they hear: where it differs from place to place (offsets before a
+            convolution with a border), weights must not make up for it.
         """
+        shape = constant.shape
         plain = Fit(tuple(maps), 1.0)
         shared = [index for index, found in enumerate(maps) if _shared(found)]
         if name not in self._at or self.samples < _FEWEST or not shared:
             return plain
         at, left = self._at[name], np.concatenate(self._parts[name]).astype(np.float64)
-        if any(isinstance(found, DenseMap) and index not in shared for index, found in enumerate(maps)):
+        if any(
+            isinstance(found, DenseMap | SparseMap) and index not in shared
+            for index, found in enumerate(maps)
+        ):
             return plain
         weights = np.concatenate([maps[index].weight.reshape(shape[0], -1) for index in shared], axis=1).T
         heard = (weights != 0).any(axis=1)
         full = (weights[heard] != 0).all(axis=0)  # synapses that were pruned stay away
         if not 0 < heard.sum() <= MOST or not full.any():
             return plain
+        if np.ptp(constant.reshape(shape[0], -1), axis=1).any():
+            left -= _picked(np.broadcast_to(constant, (len(at), *shape)), at)
         for index, found in enumerate(maps):
             if index not in shared:
                 left -= _fixed(found, counts[index], at)

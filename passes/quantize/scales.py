@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmc.ir.dataclass import dataclass
-from nmc.passes.convert.linear import ConvMap, DenseMap, LinearMap
+from nmc.passes.convert.linear import ConvMap, DenseMap, LinearMap, SparseMap
 
 Array = NDArray[Any]
 Ints = tuple[int, ...]
@@ -100,6 +100,9 @@ def rows(found: LinearMap, shape: Ints) -> Array:
         return found.weight.reshape(channels, 1, -1)
     if isinstance(found, DenseMap):
         return found.weight.reshape(channels, -1, found.weight.shape[1])
+    if isinstance(found, SparseMap):
+        listed = found.padded(found.weight)
+        return listed.reshape(channels, -1, listed.shape[1])
     return np.asarray(np.broadcast_to(found.weight, shape).reshape(channels, -1, 1))
 
 
@@ -109,6 +112,8 @@ def spread(values: Array, found: LinearMap, shape: Ints) -> Array:
         return values.reshape(-1, *[1] * (found.weight.ndim - 1))
     if isinstance(found, DenseMap):
         return np.repeat(values, prod(shape[1:])).reshape(-1, 1)
+    if isinstance(found, SparseMap):
+        return np.asarray(values[found.target // prod(shape[1:])])
     return per_channel(values, shape)
 
 

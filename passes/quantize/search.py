@@ -16,7 +16,9 @@ from nmc.ir.ops import ann, exact, snn
 from nmc.passes.base import Pass
 from nmc.passes.convert.fold_affine import FoldAffine
 from nmc.passes.convert.fold_batchnorm import FoldBatchNorm
+from nmc.passes.convert.grids import COARSE, Grids
 from nmc.passes.convert.join_adds import JoinAdds
+from nmc.passes.convert.lift_maxima import LiftMaxima
 from nmc.passes.convert.max_pool import MaxPool
 from nmc.passes.convert.split_concat import SplitConcat
 from nmc.passes.convert.sum_pool import SumPool
@@ -146,7 +148,9 @@ def choose(
         E0404 for fewer than two samples, E0607 when no setting is good enough.
     """
     tell = sink or (lambda line: None)
-    work = _Search(prepared(module), np.asarray(data), labels, base or Quantize())
+    work = _Search(
+        prepared(module, np.asarray(data), free=True), np.asarray(data), labels, base or Quantize()
+    )
     tell(_HEAD)
     table: list[Candidate] = []
     for count in levels:
@@ -168,14 +172,16 @@ def choose(
     )
 
 
-def prepare_passes() -> tuple[Pass, ...]:
+def prepare_passes(samples: Array | None = None, grids: Grids | None = None) -> tuple[Pass, ...]:
     """The passes that bring a trained network into the form that ``quantize`` takes best."""
     return (
+        grids or Grids(),
         Unroll(),
         FoldBatchNorm(),
         SplitConcat(),
         FoldAffine(),
         MaxPool(),
+        LiftMaxima(samples=samples),
         SumPool(),
         FoldAffine(),
         JoinAdds(),
@@ -183,9 +189,9 @@ def prepare_passes() -> tuple[Pass, ...]:
     )
 
 
-def prepared(module: Module) -> Module:
-    """Run `prepare_passes`."""
-    for item in prepare_passes():
+def prepared(module: Module, samples: Array | None = None, *, free: bool = False) -> Module:
+    """Run `prepare_passes`; `free`: relus with many levels of their own (8 bits) get the levels that are chosen."""
+    for item in prepare_passes(samples, Grids(most=COARSE - 1) if free else Grids()):
         module = item.run(module)
     return module
 

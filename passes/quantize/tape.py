@@ -76,9 +76,7 @@ class Tape:
         largest = [part.reshape(*part.shape[:2], -1).max(axis=(0, 2)) for part in self._sums]
         return np.asarray(np.max(largest, axis=0), np.float64)
 
-    def refitted(
-        self, source: str, maps: Sequence[LinearMap], heard: Sequence[str], shape: tuple[int, ...]
-    ) -> Fit:
+    def refitted(self, source: str, maps: Sequence[LinearMap], heard: Sequence[str], constant: Array) -> Fit:
         """Weights that make up for what counts lose (see `nmc.passes.quantize.refit`).
 
         Parameters
@@ -89,10 +87,10 @@ class Tape:
             One a branch.
         heard : sequence of str
             Population of each branch.
-        shape : tuple of int
-            Of the population that is about to be made.
+        constant : (C, *space) array
+            What the neurons of the population that is about to be made get whatever they hear.
         """
-        return self._trained.refitted(source, maps, [self._counts[name] for name in heard], shape)
+        return self._trained.refitted(source, maps, [self._counts[name] for name in heard], constant)
 
     def correction(self, source: str, currents: list[snn.ProjectionOp], scaled: Scaled) -> Array:
         """Bias correction of a population: how far its mean sum is from that of the trained network.

@@ -38,6 +38,7 @@ MODES = {
     + _MAP,
     # Firing rates approximate activations.
     "rate-if": """
+    grids,                       // roundings of quantised networks
     unroll,
     fold-batchnorm,
     fold-affine,

@@ -30,11 +30,13 @@ MODES = {
     # in 16 bits (the membrane holds 17 above the 64s that synapses count in, half of it for the gate that read-outs
     # do without).
     "exact": """
+    grids,             // roundings of quantised networks
     unroll,            // leaky relus, cuts and other compound layers
     fold-batchnorm,    // into the convolution or dense layer before it
     split-concat,      // behind what acts on each channel
     fold-affine,
     max-pool,          // behind the relu, where it acts on counts
+    lift-maxima,       // a population in front of maxima of anything else
     sum-pool,          // averages are sums and a factor
     fold-affine,
     join-adds,         // a residual sum is one population's
@@ -47,6 +49,7 @@ MODES = {
     + _MAP,
     # Firing rates approximate activations.
     "rate-if": """
+    grids,             // roundings of quantised networks
     unroll,            // leaky relus, cuts and other compound layers
     fold-batchnorm,    // into the convolution or dense layer before it
     fold-affine,

@@ -33,6 +33,7 @@ MODES = {
     + _MAP,
     # Firing rates approximate activations, in single precision.
     "rate-if": """
+    grids,                    // roundings of quantised networks
     unroll,                   // leaky relus, cuts and other compound layers
     fold-batchnorm,           // into the convolution or dense layer before it
     fold-affine,

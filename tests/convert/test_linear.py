@@ -285,3 +285,20 @@ def test_elements_taken_several_times_add_up_in_the_matrix(monkeypatch: pytest.M
     found = linear.realise(Term(Source(source, np.ones((1, 1))), (taken, flat, last)))
     assert isinstance(found, DenseMap)
     np.testing.assert_allclose(data.reshape(4, 6) @ found.weight.T, last.run(flat.run(taken.run(data))))
+
+
+def test_channels_that_are_dropped_and_shuffled_stay_a_convolution() -> None:
+    chain = Chain(4, 3, 3)
+    ops = [
+        ann.Pad(out="half", data=chain.data, pad=(-2, 0, 0, 0, 0, 0)),
+        ann.Pad(out="among", data=Value("half", Type("f32", (2, 3, 3))), pad=(2, 0, 0, 0, 0, 0)),
+        ann.Reshape(out="apart", data=Value("among", Type("f32", (4, 3, 3))), shape=(2, 2, 3, 3)),
+        ann.Transpose(out="mixed", data=Value("apart", Type("f32", (2, 2, 3, 3))), perm=(1, 0, 2, 3)),
+        ann.Reshape(out="whole", data=Value("mixed", Type("f32", (2, 2, 3, 3))), shape=(4, 3, 3)),
+    ]
+    found = linear.realise(Term(chain.source, tuple(ops)))
+    assert isinstance(found, ConvMap)
+    scale = np.broadcast_to(chain.source.scale.reshape(-1), (4,))
+    wanted = np.zeros((4, 4))
+    wanted[1, 2], wanted[3, 3] = scale[2], scale[3]  # behind the two of nothing: 0, 2, 1, 3
+    np.testing.assert_allclose(found.weight.reshape(4, 4), wanted)

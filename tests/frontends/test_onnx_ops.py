@@ -1,6 +1,7 @@
 """Each operator family computes what onnxruntime computes."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,13 +9,16 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import ModelProto, TensorProto, helper, save
 
+from nmc.frontends.onnx import load_onnx
+from nmc.ir.interp import run_ann
 from nmc.ir.module import Module
 from nmc.ir.ops import ann
 
 Array = NDArray[Any]
 Check = Callable[..., Module]
+Build = Callable[..., ModelProto]
 node = helper.make_node
 relaxed = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -306,3 +310,19 @@ def test_weights_of_other_float_types(same_as_ort: Check, dtype: Any) -> None:
     nodes = [node("Cast", ["w"], ["v"], to=TensorProto.FLOAT), node("MatMul", ["x", "v"], ["y"])]
     module = same_as_ort(nodes, ["N", 6], weights)
     assert all(str(const.array().dtype) == "float32" for const in module.consts)
+
+
+def test_an_input_of_bytes_takes_bytes_divided_by_255(tmp_path: Path, model_of: Build) -> None:
+    nodes = [node("Cast", ["x"], ["f"], to=TensorProto.FLOAT), node("Sub", ["f", "m"], ["y"])]
+    model = model_of(nodes, ["N", 4], {"m": np.asarray([1, 2, 3, 4], np.float32)}, elem=TensorProto.UINT8)
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.FLOAT
+    save(model, tmp_path / "bytes.onnx")
+    pixels = np.asarray([[0, 2, 128, 255]], np.uint8)
+    (got,) = run_ann(load_onnx(tmp_path / "bytes.onnx"), {"x": pixels / np.float32(255)}).values()
+    np.testing.assert_allclose(got, pixels.astype(np.float32) - [[1, 2, 3, 4]], atol=1e-4)
+
+
+def test_a_softmax_before_an_argmax_over_the_same_axis_is_dropped(tmp_path: Path, model_of: Build) -> None:
+    nodes = [node("Softmax", ["x"], ["s"], axis=1), node("ArgMax", ["s"], ["y"], axis=1, keepdims=0)]
+    save(model_of(nodes, ["N", 4]), tmp_path / "m.onnx")
+    assert [op.name for op in load_onnx(tmp_path / "m.onnx").ops] == ["ann.input", "ann.output"]

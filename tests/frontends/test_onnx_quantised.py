@@ -9,12 +9,14 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, save
 
+from nmc.driver import CompileOptions, integer_network
 from nmc.frontends.onnx import load_onnx
 from nmc.ir.diagnostics import Diagnostic
 from nmc.ir.interp import run_ann
 from nmc.ir.module import Module
-from nmc.ir.ops import ann
+from nmc.ir.ops import ann, exact, snn
 from nmc.ir.ops.ann_pointwise import Quantize
+from nmc.passes.quantize.integer import run_integer
 
 Array = NDArray[Any]
 Check = Callable[..., Module]
@@ -107,21 +109,45 @@ def test_weights_that_are_quantised_and_back_are_folded(same_as_ort: Check) -> N
     assert names(same_as_ort(nodes, ["N", 4], weights)) == ["input", "dense", "output"]
 
 
-def test_a_network_that_onnxruntime_quantised(tmp_path: Path, model_of: Build) -> None:
-    import onnxruntime
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
-
+@pytest.fixture(params=["conv", "residual"])
+def float_model(request: pytest.FixtureRequest, tmp_path: Path, model_of: Build) -> Path:
+    """A network with means and one with a sum."""
     nodes = [
         node("Conv", ["x", "w", "b"], ["c"], pads=[1, 1, 1, 1], name="conv"),
         node("Relu", ["c"], ["r"], name="relu"),
-        node("GlobalAveragePool", ["r"], ["p"], name="pool"),
-        node("Flatten", ["p"], ["f"], name="flat"),
-        node("Gemm", ["f", "m"], ["y"], name="gemm"),
     ]
-    model = model_of(nodes, ["N", 2, 6, 6], {"w": normal(4, 2, 3, 3), "b": normal(4), "m": normal(4, 3)})
-    model.graph.output[0].type.tensor_type.shape.dim.add().dim_param = "N"
-    model.graph.output[0].type.tensor_type.shape.dim.add().dim_value = 3
+    pooled = "r"
+    if request.param == "residual":
+        pooled = "t"
+        nodes += [
+            node("Conv", ["r", "v"], ["d"], pads=[1, 1, 1, 1], name="conv2"),
+            node("Add", ["d", "r"], ["s"], name="add"),
+            node("Relu", ["s"], ["t"], name="relu2"),
+        ]
+    nodes += [
+        node("GlobalAveragePool", [pooled], ["p"], name="pool"),
+        node("Flatten", ["p"], ["f"], name="flat"),
+        node("Gemm", ["f", "m", "n"], ["y"], name="gemm"),
+    ]
+    weights = {"w": normal(4, 2, 3, 3), "b": normal(4), "m": normal(4, 3), "n": normal(3)}
+    if request.param == "residual":
+        weights["v"] = normal(4, 4, 3, 3, seed=1) / 4
+    model = model_of(nodes, ["N", 2, 6, 6], weights)
+    for extent in ("N", 3):
+        dim = model.graph.output[0].type.tensor_type.shape.dim.add()
+        setattr(dim, "dim_param" if extent == "N" else "dim_value", extent)
     save(model, tmp_path / "float.onnx")
+    return tmp_path / "float.onnx"
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+@pytest.mark.parametrize(("activations", "symmetric"), [("QUInt8", False), ("QInt8", False), ("QInt8", True)])
+def test_a_network_that_onnxruntime_quantised(
+    float_model: Path, per_channel: bool, activations: str, symmetric: bool
+) -> None:
+    import onnxruntime
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
     images = normal(8, 2, 6, 6)
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
@@ -131,14 +157,26 @@ def test_a_network_that_onnxruntime_quantised(tmp_path: Path, model_of: Build) -
         def get_next(self) -> Any:
             return next(self.left, None)
 
-    path = tmp_path / "qdq.onnx"
-    quantize_static(tmp_path / "float.onnx", path, Reader(), quant_format=QuantFormat.QDQ, per_channel=True)
-    (got,) = run_ann(load_onnx(path), {"x": images}).values()
+    path = float_model.parent / "qdq.onnx"
+    quantize_static(
+        float_model, path, Reader(), quant_format=QuantFormat.QDQ, per_channel=per_channel,
+        activation_type=QuantType[activations], weight_type=QuantType.QInt8,
+        extra_options={"ActivationSymmetric": symmetric},
+    )  # fmt: skip
+    trained = load_onnx(path)
+    (got,) = run_ann(trained, {"x": images}).values()
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    (wanted,) = session.run(None, {"x": images})
     step = 2 * float(np.abs(got).max()) / 255
-    np.testing.assert_allclose(got, session.run(None, {"x": images})[0], atol=step)
+    np.testing.assert_allclose(got, wanted, atol=step)
+    np.savez(path.parent / "calib.npz", x=images)
+    made = integer_network(path, CompileOptions(target="spinnaker2", calib=str(path.parent / "calib.npz")))
+    (entry,), (out,) = made.of_type(snn.Input), made.of_type(snn.Output)
+    counted = run_integer(made, {entry.source: images})[out.data.name] * out.scale
+    assert np.abs(counted - wanted).max() < 0.05 * np.ptp(wanted)
+    assert all(op.levels in (127, 255) for op in made.of_type(exact.Graded))
 
 
 @pytest.mark.parametrize(
@@ -193,6 +231,13 @@ def staircase(form: str, levels: int, threshold: float) -> tuple[list[Any], dict
         ],
         "rounded": [("Mul", "x", "up"), ("Round",), ("Clip", "zero", "top"), ("Div", "up")],
         "relu first": [("Relu", "x"), ("Mul", "up"), ("Round",), ("Clip", "zero", "top"), ("Mul", "down")],
+        "min and max": [
+            ("Div", "x", "theta"), ("Max", "zero"), ("Min", "one"), ("Mul", "top"), ("Round",), ("Div", "top"),
+            ("Mul", "theta"),
+        ],
+        "relu and min": [("Relu", "x"), ("Min", "theta"), ("Mul", "up"), ("Round",), ("Mul", "down")],
+        "min and max behind": [("Mul", "x", "up"), ("Round",), ("Min", "top"), ("Max", "zero"), ("Mul", "down")],
+        "up": [("Relu", "x"), ("Mul", "up"), ("Ceil",), ("Clip", "zero", "top"), ("Mul", "down")],
         "signed": [("Mul", "x", "up"), ("Round",), ("Clip", "low", "top"), ("Mul", "down")],
         "offset": [("Mul", "x", "up"), ("Floor",), ("Clip", "zero", "top"), ("Mul", "theta")],
     }  # fmt: skip
@@ -205,7 +250,19 @@ def staircase(form: str, levels: int, threshold: float) -> tuple[list[Any], dict
 
 
 @pytest.mark.parametrize("levels", [1, 4, 15])
-@pytest.mark.parametrize("form", ["QCFS", "original", "cut first", "rounded", "relu first"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        "QCFS",
+        "original",
+        "cut first",
+        "rounded",
+        "relu first",
+        "min and max",
+        "relu and min",
+        "min and max behind",
+    ],
+)
 def test_quantised_activations_become_one_relu(same_as_ort: Check, form: str, levels: int) -> None:
     nodes, weights = staircase(form, levels, 1.7)
     used = {name for item in nodes for name in item.input}
@@ -215,6 +272,17 @@ def test_quantised_activations_become_one_relu(same_as_ort: Check, form: str, le
     (relu,) = module.of_type(ann.Relu)
     assert relu.threshold is not None
     assert (relu.levels, round(float(relu.threshold.array()), 5)) == (levels, 1.7)
+
+
+def test_rounding_up_leaves_zero_where_it_is(same_as_ort: Check) -> None:
+    nodes, weights = staircase("up", 4, 1.7)
+    used = {name for item in nodes for name in item.input}
+    module = same_as_ort(
+        nodes, ["N", 5, 20], {name: array for name, array in weights.items() if name in used}, atol=2e-2
+    )
+    assert names(module) == ["input", "affine", "relu", "output"]
+    (got,) = run_ann(module, {"x": np.zeros((1, 5, 20), np.float32)}).values()
+    assert not got.any()
 
 
 @pytest.mark.parametrize(("form", "ops"), [("signed", ["quantize"]), ("offset", ["affine", "relu"])])

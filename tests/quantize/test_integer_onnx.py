@@ -9,10 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nmc.export.integer_onnx import integer_onnx, save_integer_onnx
+from nmc.ir.const import Const
 from nmc.ir.diagnostics import NmcError
+from nmc.ir.interp import run_snn
 from nmc.ir.module import Module
-from nmc.ir.op import Array
-from nmc.ir.ops import exact, snn
+from nmc.ir.op import Array, Value
+from nmc.ir.ops import ann, exact, snn
+from nmc.ir.ops.ann_layers import ConvTranspose, Take
+from nmc.ir.ops.neurons import Sparse
+from nmc.passes.convert import linear
 from nmc.passes.convert.spike_code import SpikeCode
 from nmc.passes.quantize.calibrate import Calibrate
 from nmc.passes.quantize.integer import run_integer
@@ -109,3 +114,41 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     module, net = network(1, [])
     with pytest.raises(NmcError, match="E0805"):
         save_integer_onnx(quantised(module, net.samples(4)), tmp_path / "no" / "m.onnx")
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_branches_from_one_population_have_names_of_their_own(level: str) -> None:
+    net = Trained(2, 2, 6, 6)
+    first = net.relu(net.conv(net.x, 3))
+    module = net.module(net.dense(net.relu(net.add(ann.Add, net.conv(first, 3), first)), 4))
+    assert_same(quantised(module, net.samples(8)), net.samples(6), level)
+
+
+def upsampled(net: Trained, kind: str) -> Value:
+    """A population behind an upsampling that no structured projection carries."""
+    first = net.relu(net.conv(net.x, 3))
+    if kind == "nearest":
+        rows = Const("rows", np.repeat(np.arange(6), 2))
+        return net.relu(net.conv(net.add(Take, first, index=rows, axis=1), 2))
+    up = {"stride": (2, 2), "pad": (0, 1, 0, 0), "dilation": (1, 1), "groups": 1}
+    spread = net.add(ConvTranspose, first, weight=net.const("t", 3, 2, 3, 2), bias=net.const("b", 2), **up)
+    return net.relu(spread if kind == "transposed" else net.conv(spread, 2))
+
+
+@pytest.mark.parametrize("kind", ["nearest", "transposed", "transposed and convolved"])
+def test_upsampling_lists_its_synapses(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    net = Trained(3, 2, 6, 6)
+    module, samples = net.module(net.dense(upsampled(net, kind), 4)), net.samples(32)
+    dense = quantised(module, samples, refit=False)
+    assert not dense.of_type(Sparse)
+    monkeypatch.setattr(linear, "MAX_MATRIX", 100)
+    made = quantised(module, samples, refit=False)
+    assert made.of_type(Sparse)
+    for level in LEVELS:
+        assert_same(made, samples, level)
+    data = {"v0": samples}
+    first, second = (next(iter(run_integer(item, data).values())) for item in (made, dense))
+    np.testing.assert_array_equal(first, second)
+    spiking, whole = (run_snn(item, data, batch=32) for item in (SpikeCode(code="stbif").run(made), made))
+    for name, values in whole.outputs.items():
+        np.testing.assert_array_equal(spiking.outputs[name], values)

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from nmc.ir.const import Const
 from nmc.ir.op import Array
-from nmc.ir.ops import kernels
+from nmc.ir.ops import ann, kernels
 from nmc.passes.convert.linear import ConvMap, DenseMap, ScaleMap
 from nmc.passes.quantize.calibrate import Calibrate
 from nmc.passes.quantize.integer import run_integer
@@ -15,7 +16,7 @@ from nmc.passes.quantize.refit import Sums
 from nmc.passes.quantize.search import prepared
 from nmc.passes.quantize.trials import divergence, integer_logits, trained_logits
 from nmc.passes.quantize.unclear import least_clear
-from trained_nets import network
+from trained_nets import Trained, network
 
 
 def noisy(samples: int, inputs: int = 12) -> tuple[Array, Array, Array]:
@@ -30,7 +31,7 @@ def test_dense_weights_that_are_fitted_come_nearer_on_other_samples() -> None:
     real, counts, weight = noisy(400)
     sums = Sums({"y": (5,)}, 200)
     sums.add("y", (real[:200] @ weight.T).reshape(200, 5))
-    found = sums.refitted("y", [DenseMap(weight / 2, (5,))], [counts[:200]], (5,))
+    found = sums.refitted("y", [DenseMap(weight / 2, (5,))], [counts[:200]], np.zeros(5))
     (made,) = found.maps
 
     def error(matrix: Array) -> float:
@@ -45,7 +46,7 @@ def test_synapses_that_were_pruned_stay_away() -> None:
     weight[2, 3], weight[:, 7] = 0, 0
     sums = Sums({"y": (5,)}, 200)
     sums.add("y", real @ weight.T)
-    (made,) = sums.refitted("y", [DenseMap(weight / 2, (5,))], [counts], (5,)).maps
+    (made,) = sums.refitted("y", [DenseMap(weight / 2, (5,))], [counts], np.zeros(5)).maps
     assert (made.weight[weight == 0] == 0).all() and (made.weight[2] == weight[2] / 2).all()
     assert (made.weight[0] != weight[0] / 2).any()
 
@@ -55,7 +56,7 @@ def test_few_samples_change_nothing(count: int) -> None:
     real, counts, weight = noisy(count)
     sums = Sums({"y": (5,)}, count)
     sums.add("y", real @ weight.T)
-    found = sums.refitted("y", [DenseMap(weight / 2, (5,))], [counts], (5,))
+    found = sums.refitted("y", [DenseMap(weight / 2, (5,))], [counts], np.zeros(5))
     assert found.gain == 1 and (found.maps[0].weight == weight / 2).all()
 
 
@@ -70,7 +71,7 @@ def test_rows_of_a_convolution_give_its_sums_wherever_they_are_taken() -> None:
     sums.add("y", target[:25])
     sums.add("y", target[25:])
     perturbed = replace(found, weight=weight + 0.3 * rng.normal(size=weight.shape))
-    made = sums.refitted("y", [perturbed, ScaleMap(skip)], [counts, other], (4, 6, 6))
+    made = sums.refitted("y", [perturbed, ScaleMap(skip)], [counts, other], np.zeros((4, 6, 6)))
     assert made.gain < 0.01
     assert np.abs(made.maps[0].weight - weight).max() < 0.05 and (made.maps[1].weight == skip).all()
 
@@ -99,3 +100,26 @@ def test_the_least_clear_half_counts_only_with_few_levels() -> None:
     assert (kept == data["v0"][order]).all()
     assert len(least_clear(module, data, 5)["v0"]) == 600
     assert len(least_clear(module, {"v0": data["v0"][:500]}, 4)["v0"]) == 500
+
+
+def test_weights_do_not_make_up_for_offsets_that_differ_from_place_to_place() -> None:
+    net = Trained(5, 2, 6, 6)
+    up = {
+        "scale": Const("one", np.ones((1, 1, 1), np.float32)),
+        "offset": Const("up", np.full((1, 1, 1), -2.0, np.float32)),
+    }
+    moved = net.add(
+        ann.Affine, net.relu(net.conv(net.x, 4)), **up
+    )  # the border of the next layer is not moved
+    module = net.module(net.dense(net.relu(net.conv(moved, 4)), 3))
+    data = net.samples(200)
+    calibrated = Calibrate(samples=data, levels=255, method="max").run(prepared(module))
+    real = trained_logits(module, {"v0": data})
+    loss = [
+        divergence(
+            real,
+            integer_logits(Quantize(samples=data, levels=255, refit=refit).run(calibrated), {"v0": data}),
+        )
+        for refit in (True, False)
+    ]
+    assert loss[0] < 2 * loss[1]

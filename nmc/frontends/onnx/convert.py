@@ -7,6 +7,8 @@ from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from nmc.frontends.onnx.call import MAX_VALUE, Call, Moved, Net, Operand, Quantised
 from nmc.frontends.onnx.fold import FOLDABLE, Folder, Known
 from nmc.frontends.onnx.fuse import fuse
@@ -21,6 +23,7 @@ from nmc.ir.dataclass import dataclass
 from nmc.ir.diagnostics import Diagnostic, NmcError, fail
 from nmc.ir.loc import Loc
 from nmc.ir.module import Module
+from nmc.ir.op import Value
 from nmc.ir.ops import ann
 
 if TYPE_CHECKING:
@@ -58,6 +61,10 @@ def load_onnx(path: str | Path, *, max_bytes: int = MAX_BYTES) -> Module:
         raise fail(
             "E0303", "a name in it is not UTF-8", where=path.name, hint="export the model again"
         ) from None
+
+
+#: Element type uint8 of ONNX.
+_UINT8 = 2
 
 
 @dataclass
@@ -131,10 +138,18 @@ class _Conversion:
                 batches[info.name], shape = _input_shape(info)
                 out = self.net.names.fresh(info.name)
                 loc = Loc(graph.file, info.name)
-                self.env[info.name] = self.net.add(ann.Input(out=out, loc=loc, shape=shape))
+                made = self.net.add(ann.Input(out=out, loc=loc, shape=shape))
+                self.env[info.name] = self._of_bytes(made, loc) if _takes_bytes(info) else made
             except Unsupported as error:
                 self._graph_problem(error, f'{graph.file}: input "{info.name}"')
         self._choose_batch(batches)
+
+    def _of_bytes(self, data: Value, loc: Loc) -> Value:
+        """The bytes that an input of uint8 holds: data of bytes are divided by 255 everywhere in nmc."""
+        scale = self.net.consts.get("bytes", np.asarray(255, np.float32))
+        zero = self.net.consts.get("zero", np.asarray(0, np.float32))
+        name = self.net.names.fresh(f"{data.name}.bytes")
+        return self.net.add(ann.Affine(out=name, data=data, scale=scale, offset=zero, loc=loc))
 
     def _choose_batch(self, batches: dict[str, int | None]) -> None:
         sizes = {size for size in batches.values() if size is not None}
@@ -249,8 +264,10 @@ def _input_shape(info: ValueInfoProto) -> tuple[int | None, tuple[int, ...]]:
     tensor = info.type.tensor_type
     if not info.type.HasField("tensor_type") or not tensor.HasField("shape"):
         raise Unsupported("it is no tensor of a known shape", hint)
-    if tensor.elem_type not in FLOAT_CODES:
-        raise Unsupported("its elements are not floating-point numbers", "export with float32 inputs")
+    if tensor.elem_type not in FLOAT_CODES and not _takes_bytes(info):
+        raise Unsupported(
+            "its elements are neither floating-point numbers nor uint8", "export with float32 inputs"
+        )
     if len(tensor.shape.dim) < 2:
         raise Unsupported(
             f"it has {len(tensor.shape.dim)} axes; a batch axis and at least one other are needed", hint
@@ -263,6 +280,10 @@ def _input_shape(info: ValueInfoProto) -> tuple[int | None, tuple[int, ...]]:
     if min(shape) < 1 or max(shape) > MAX_VALUE:
         raise Unsupported(f"its shape per sample is {shape}", hint)
     return extents[0], shape
+
+
+def _takes_bytes(info: ValueInfoProto) -> bool:
+    return int(info.type.tensor_type.elem_type) == _UINT8
 
 
 def _extents(info: ValueInfoProto) -> Iterator[int | None]:

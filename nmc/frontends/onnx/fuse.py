@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import field
 from math import inf, sqrt
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,9 @@ from nmc.ir.ops import ann, ann_pointwise
 
 #: Factors that differ by less come from float32 arithmetic on one number.
 _SAME = 1e-5
+#: What is taken off before rounding to the nearest does the same. Whole numbers stay what they are when they are
+#: rounded up, zero above all, which is why a thousandth of a step is left.
+_SHIFTS = MappingProxyType({"floor": 0.5, "round": 0.0, "ceil": -0.5 + 2.0**-10})
 #: Affine ops in a row that are looked through.
 _LONGEST = 16
 
@@ -78,6 +82,12 @@ def _near(found: Array, wanted: float) -> bool:
     return bool(np.allclose(found, wanted, rtol=_SAME, atol=_SAME))
 
 
+def _joined(cuts: Sequence[tuple[float, float]]) -> tuple[float, float] | None:
+    """What cuts one after the other cut to, None where nothing is left between them."""
+    low, high = max(cut[0] for cut in cuts), min(cut[1] for cut in cuts)
+    return (low, high) if low < high else None
+
+
 def _bounds(op: Op | None) -> tuple[float, float] | None:
     """What an op cuts to, None where it is no plain cut."""
     if isinstance(op, ann.Relu) and not op.levels:
@@ -118,7 +128,7 @@ class _Fusion:
 
     def staircase(self, rounding: Rounding) -> None:
         """Make a relu with levels, or a quantisation to a signed grid, of a rounding between affine ops and cuts."""
-        shift = 0.5 if rounding.mode == "floor" else 0.0
+        shift = _SHIFTS[rounding.mode]
         source, low, high = self._cut_before(rounding, shift)
         steps = self._downwards(rounding, low, high)
         if not (-inf < steps.low < steps.high < inf and (steps.scale > 0).all()):
@@ -137,8 +147,7 @@ class _Fusion:
     def _cut_before(self, rounding: Rounding, shift: float) -> tuple[_Line, float, float]:
         """The operand as a line, and bounds of the rounded numbers where a cut comes before the rounding."""
         line = self.line(rounding.data)
-        cut = self.find(line.root.name)
-        bounds = _bounds(cut)
+        cut, bounds = self._cuts_upwards(line.root)
         plain = line.scale.size == 1 and line.offset.size == 1 and float(line.scale.reshape(-1)[0]) > 0
         if cut is None or bounds is None or not plain:
             return line, -inf, inf
@@ -146,6 +155,16 @@ class _Fusion:
         low, high = (float(np.floor(scale * bound + offset - shift + 0.5 + _SAME)) for bound in bounds)
         before = self.line(cut.operands[0])
         return _Line(before.root, scale * before.scale, scale * before.offset + offset), low, high
+
+    def _cuts_upwards(self, value: Value) -> tuple[Op | None, tuple[float, float] | None]:
+        """The first of the cuts in a row that end with a value, and what they cut to (Max and Min are two)."""
+        cut, found = self.find(value.name), list[tuple[float, float]]()
+        first = None
+        while (bounds := _bounds(cut)) is not None and len(found) < _LONGEST:
+            assert cut is not None
+            first, cut = cut, self.find(cut.operands[0].name)
+            found.append(bounds)
+        return first, _joined(found) if found else None
 
     def _downwards(self, rounding: Rounding, low: float, high: float) -> _Steps:
         """Follow positive factors and one cut downwards."""
@@ -159,11 +178,11 @@ class _Fusion:
                 if offset.any() or not (factor > 0).all():
                     break
                 scale = scale * factor
-            elif bounds is not None and not cuts and scale.size == 1:
+            elif bounds is not None and cuts < 2 and scale.size == 1:
                 lowest, highest = (bound / float(scale.reshape(-1)[0]) for bound in bounds)
                 if not all(_whole(bound) for bound in (lowest, highest)):
                     break
-                low, high, cuts = max(low, lowest), min(high, highest), 1
+                low, high, cuts = max(low, lowest), min(high, highest), cuts + 1
             else:
                 break
             last = op

@@ -34,15 +34,18 @@ def grid_of(node: Node, scale: Array, zero: Array | None) -> tuple[Array, Array,
     if name not in INTEGERS:
         raise Unsupported(f"it quantises to {name or f'element type {code}'}", "quantise to int8 or uint8")
     limits = np.iinfo(name)
-    scale, zero = _checked(node, scale, zero)
+    scale, zero = checked(node, scale, zero)
     return scale, zero, int(limits.min), int(limits.max)
 
 
-def _checked(node: Node, scale: Array, zero: Array | None) -> tuple[Array, Array]:
+def checked(node: Node, scale: Array, zero: Array | None) -> tuple[Array, Array]:
+    """Scale and zero point of a node, float32 and int32 of one shape; refuses what are none."""
     if node.integer("block_size", 0):
         raise Unsupported("it has one scale a block", "quantise per tensor or per channel")
     scale = np.asarray(scale, np.float32)
     zero = np.zeros(scale.shape, np.int32) if zero is None else zero.astype(np.int32)
+    if scale.size == zero.size == 1:  # a scalar or one number in a vector, as quantisers please
+        scale, zero = scale.reshape(()), zero.reshape(())
     if scale.ndim > 1 or zero.shape != scale.shape:
         raise Unsupported(f"its scale has the shape {scale.shape}, its zero point {zero.shape}")
     if not (np.isfinite(scale).all() and (scale > 0).all()):
@@ -74,7 +77,7 @@ def dequantize(node: Node, data: Array, scale: Array, zero: Array | None) -> Arr
     """Fold DequantizeLinear."""
     if str(data.dtype) not in INTEGERS:
         raise Unsupported(f"it dequantises {data.dtype}", "quantise to int8 or uint8")
-    scale, zeros = _checked(node, scale, zero)
+    scale, zeros = checked(node, scale, zero)
     shifted = data.astype(np.int32) - _spread(node, zeros, data)
     return np.asarray(shifted.astype(np.float32) * _spread(node, scale, data))
 

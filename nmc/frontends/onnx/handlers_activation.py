@@ -134,6 +134,7 @@ HANDLERS = (
     Handler("Elu", partial(function, fn="elu"), (1, 1), "alpha", _LINES),
     Handler("Erf", partial(function, fn="erf"), (1, 1), "", f"{_LINES} As part of a Gelu it becomes that."),
     Handler("Exp", partial(function, fn="exp"), (1, 1), "", _LINES),
+    Handler("Ceil", rounding, (1, 1), "", _ROUND),
     Handler("Floor", rounding, (1, 1), "", _ROUND),
     Handler("Gelu", gelu, (1, 1), "approximate", _LINES),
     Handler("HardSigmoid", hard_sigmoid, (1, 1), "alpha beta", "Exact: a line and a Relu with a limit."),

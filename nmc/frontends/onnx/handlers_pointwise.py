@@ -188,7 +188,7 @@ def softmax(call: Call) -> Value:
     axis = normal_axis(call.node.integer("axis", 1 if call.node.opset < 13 else -1), rank)
     if axis == 0:
         raise Unsupported("it normalises over the batch axis")
-    if not _only_outputs_follow(call):
+    if not _only_outputs_follow(call, axis):
         raise Unsupported(
             "it is in the middle of the network",
             "only a last Softmax is supported (it is dropped: argmax is unchanged)",
@@ -196,10 +196,13 @@ def softmax(call: Call) -> Value:
     return data
 
 
-def _only_outputs_follow(call: Call) -> bool:
+def _only_outputs_follow(call: Call, axis: int) -> bool:
+    rank = len(call.value().shape) + 1
     graph, stack, seen = call.net.graph, [call.node], {call.node.index}
     while stack:
         for reader in graph.readers.get(stack.pop().outputs[0], ()):
+            if reader.op_type == "ArgMax" and normal_axis(reader.integer("axis", 0), rank) == axis:
+                continue
             if reader.op_type not in _MOVES:
                 return False
             if reader.index not in seen:

@@ -6,7 +6,7 @@ import numpy as np
 
 from nmc.frontends.onnx.call import Call, Quantised
 from nmc.frontends.onnx.fold import Array, Known
-from nmc.frontends.onnx.grid import along, grid_of
+from nmc.frontends.onnx.grid import along, checked, grid_of
 from nmc.frontends.onnx.node import Unsupported, normal_axis
 from nmc.frontends.onnx.table import Handler
 from nmc.ir.const import Const
@@ -58,9 +58,8 @@ def dequantize(call: Call) -> Value | Known:
         raise Unsupported(
             "its input holds no integers that a QuantizeLinear made", "export the model in QDQ format"
         )
-    scale, zero = call.weight(1, "scale"), call.optional(2, "zero point")
-    zero = np.zeros(scale.shape, np.int32) if zero is None else zero
-    same = np.array_equal(scale, found.scale) and np.array_equal(zero.astype(np.int32), found.zero_point)
+    scale, zero = checked(call.node, call.weight(1, "scale"), call.optional(2, "zero point"))
+    same = np.array_equal(scale, found.scale) and np.array_equal(zero, found.zero_point)
     if not same:
         raise Unsupported("its scale or zero point is not that of the QuantizeLinear before it")
     return found.value

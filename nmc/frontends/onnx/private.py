@@ -14,7 +14,7 @@ class Rounding(Op, name="ann.rounding"):
     """Rounding of each element."""
 
     data: Value
-    mode: Literal["floor", "round"]
+    mode: Literal["ceil", "floor", "round"]
 
     def infer(self) -> Type:
         """Type of the operand."""
