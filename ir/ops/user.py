@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cached_property
 from typing import ClassVar
 
@@ -23,6 +24,36 @@ MAX_NAMES = 64
 CURRENT, FIRE, NEXT, AFTER = "I", "fire", ".next", ".after"
 
 
+def check_rows(rows: Iterable[tuple[Const | None, int]], shape: Ints) -> None:
+    """Constants have as many rows as said, each of which broadcasts to a population."""
+    for const, count in rows:
+        if const is not None:
+            fits = const.shape[:1] == (count,) and len(const.shape) == len(shape) + 1
+            fits = fits and broadcasts(const.shape[1:], shape)
+            require(fits, f"@{const.name} {const.shape} has not {count} rows that broadcast to {shape}")
+
+
+def check_fixed(fixed: Ints) -> None:
+    """Bits before and behind the point, or none."""
+    fits = not fixed or (len(fixed) == 2 and min(fixed) >= 0 and sum(fixed) <= 31)
+    require(fits, f"fixed={list(fixed)}: bits before and behind the point, 31 together at most")
+
+
+def check_model(states: Strings, params: Strings, update: Code, fire: Code, spike: Code) -> None:
+    """Names and instructions of a model fit together."""
+    names = (*states, *params)
+    require(len(states) >= 1 and len(names) <= MAX_NAMES, f"1 to {MAX_NAMES} states and parameters")
+    require(len({*names, CURRENT}) == len(names) + 1, f"names differ from each other and from {CURRENT}")
+    known = {**dict.fromkeys(names, "n"), CURRENT: "n"}
+    updated, fired, after = (expressions.check(code, known) for code in (update, fire, spike))
+    require(not fire or fired.get(FIRE) == "b", f"fire gives no truth value named {FIRE}")
+    require(not spike or bool(fire), "spike needs fire")
+    for found, end in ((updated, NEXT), (after, AFTER)):
+        ends = [name for name in found if name.endswith(end)]
+        wrong = [name for name in ends if name.removesuffix(end) not in states or found[name] != "n"]
+        require(not wrong, f"{', '.join(wrong)}: no state of that name, or no number")
+
+
 @dataclass(frozen=True, kw_only=True)
 class User(StatefulOp, name="snn.user"):
     """A population with a model of its user's: instructions that every neuron runs in every step.
@@ -36,13 +67,14 @@ class User(StatefulOp, name="snn.user"):
     that a spike changes. Row i of `init` is where state i starts, row i of `values` is parameter i of `params`; rows
     broadcast to the population. Without `fire` the population sends the state `shows` (graded).
 
-    Numbers are float64, or with ``fixed=[whole, part]`` fixed-point ones (`nmc.ir.ops.expressions.Fixed` says how they
-    are rounded); states are kept and recorded as the float64 numbers that they are.
+    Before step `start` nothing moves, whatever comes. Numbers are float64, or with ``fixed=[whole, part]`` fixed-point
+    ones (`nmc.ir.ops.expressions.Fixed` says how they are rounded); states are kept and recorded as the float64 numbers
+    that they are.
     """
 
     #: What to tell who wants this on a chip.
     advice: ClassVar[str] = (
-        "use one of the built-in models (lif, iaf, cuba_lif); the interpreter runs this one"
+        "use one of the built-in models (lif, iaf, cuba_lif); the interpreter and SpiNNaker2 run this one"
     )
 
     current: tuple[Value, ...]
@@ -56,6 +88,7 @@ class User(StatefulOp, name="snn.user"):
     spike: Code = ()
     shows: str = ""
     fixed: Ints = ()
+    start: int = 0
 
     @property
     def shape(self) -> Ints:
@@ -73,40 +106,16 @@ class User(StatefulOp, name="snn.user"):
         """Names, constants and instructions fit together."""
         kinds = {value.type.kind for value in self.current}
         require(kinds <= {"current"}, f"operands must be currents, not {', '.join(sorted(kinds))}")
-        names = (*self.states, *self.params)
-        require(len(self.states) >= 1 and len(names) <= MAX_NAMES, f"1 to {MAX_NAMES} states and parameters")
-        require(len({*names, CURRENT}) == len(names) + 1, f"names differ from each other and from {CURRENT}")
         require(bool(self.fire) != bool(self.shows), "a population either fires or shows a state")
         require(not self.shows or self.shows in self.states, f"there is no state {self.shows} to show")
-        self._check_consts()
-        self._check_code({**dict.fromkeys(names, "n"), CURRENT: "n"})
-        if self.fixed:
-            fits = len(self.fixed) == 2 and min(self.fixed) >= 0 and sum(self.fixed) <= 31
-            require(fits, f"fixed={list(self.fixed)}: bits before and behind the point, 31 together at most")
-
-    def _check_consts(self) -> None:
-        have = self.shape
-        rows = [(self.init, len(self.states)), (self.values, len(self.params))]
-        for const, count in rows:
-            if const is not None:
-                fits = const.shape[:1] == (count,) and len(const.shape) == len(have) + 1
-                fits = fits and broadcasts(const.shape[1:], have)
-                require(fits, f"@{const.name} {const.shape} has not {count} rows that broadcast to {have}")
+        require(self.start >= 0, f"start {self.start} is negative")
+        check_rows(((self.init, len(self.states)), (self.values, len(self.params))), self.shape)
         require((self.values is not None) == bool(self.params), "params and values belong together")
         if self.bias is not None:
-            fits = broadcasts(self.bias.shape, have)
-            require(fits, f"@{self.bias.name} {self.bias.shape} does not broadcast to {have}")
-
-    def _check_code(self, known: dict[str, str]) -> None:
-        updated = expressions.check(self.update, known)
-        fired = expressions.check(self.fire, known)
-        after = expressions.check(self.spike, known)
-        require(not self.fire or fired.get(FIRE) == "b", f"fire gives no truth value named {FIRE}")
-        require(not self.spike or bool(self.fire), "spike needs fire")
-        for found, end in ((updated, NEXT), (after, AFTER)):
-            ends = [name for name in found if name.endswith(end)]
-            wrong = [name for name in ends if name.removesuffix(end) not in self.states or found[name] != "n"]
-            require(not wrong, f"{', '.join(wrong)}: no state of that name, or no number")
+            fits = broadcasts(self.bias.shape, self.shape)
+            require(fits, f"@{self.bias.name} {self.bias.shape} does not broadcast to {self.shape}")
+        check_model(self.states, self.params, self.update, self.fire, self.spike)
+        check_fixed(self.fixed)
 
     @cached_property
     def arithmetic(self) -> Arithmetic:
@@ -128,6 +137,9 @@ class User(StatefulOp, name="snn.user"):
 
     def step(self, state: State, t: int, *currents: Array) -> Array:
         """Update, fire, change what a spike changes."""
+        if t < self.start:
+            shape = state[self.states[0]].shape
+            return state[self.shows].copy() if self.shows else np.zeros(shape, np.uint8)
         total: Array = np.add.reduce([item.astype(np.float64) for item in currents])
         if self.bias is not None:
             total = total + self.bias.array().astype(np.float64)

@@ -108,8 +108,8 @@ def _steps(module: Module) -> int:
 
 
 def _check_movable(module: Module, latency: dict[str, int]) -> None:
-    """Populations cannot be moved in time where synapses learn from them, or where their equations are the user's."""
-    fixed = [op for op in module.ops if isinstance(op, Plastic | User)] if any(latency.values()) else []
+    """Populations cannot be moved in time where synapses learn from them."""
+    fixed = [op for op in module.ops if isinstance(op, Plastic)] if any(latency.values()) else []
     if fixed:
         raise NmcError(
             Diagnostic("E0212", f"%{op.out} = {op.name} cannot be moved in time, and some populations must be",
@@ -164,7 +164,7 @@ def _pinned(module: Module) -> dict[str, str]:
     driven = inputs - {op.out for op in module.of_type(snn.Input) if op.empty}
     found = dict.fromkeys(inputs, "comes from the host")
     for op in module.ops:
-        if not isinstance(op, snn.NeuronOp | Neuron):
+        if not isinstance(op, snn.NeuronOp | Neuron | User):
             continue
         if any(value.name in driven for value in op.current):
             found[op.out] = "takes a constant current"
@@ -286,7 +286,7 @@ class _Rewriter:
     def _retimed(self, op: Op) -> Op:
         if isinstance(op, exact.AnyOf):
             return replace(op, current=tuple(self._current(op, value) for value in op.current))
-        if isinstance(op, snn.NeuronOp | Neuron | exact.ExactNeuron | exact.Readout):
+        if isinstance(op, snn.NeuronOp | Neuron | User | exact.ExactNeuron | exact.Readout):
             current = tuple(self._current(op, value) for value in op.current)
             return replace(op, current=current, start=op.start + self._latency[op.out])
         if isinstance(op, snn.Output) and op.margin:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from nmc.ir.dataclass import dataclass
 from nmc.ir.diagnostics import Diagnostic, DoesNotFit
-from nmc.targets.spinnaker2 import layout
-from nmc.targets.spinnaker2.laws import PARAMS, Law, as_params, state_dtype
+from nmc.targets.spinnaker2 import layout, machine
+from nmc.targets.spinnaker2.laws import Law, as_params, params_of, state_dtype
 from nmc.targets.spinnaker2.layout import NocTarget, PeImage, Words
 from nmc.targets.spinnaker2.rows import ConvRows, DenseRows, Entry, SparseRows
 
@@ -34,9 +34,9 @@ class PeProgram:
     law : Law
     neurons : int
     params : mapping of str to array
-        Parameters of the law (`laws.PARAMS`): one value, one a class, or one a neuron.
+        Parameters of the law (`laws.params_of`): one value, one a class, or one a neuron.
     v : array
-        Potential before the first tick (`laws.initial_v`): one value or one a neuron.
+        Potential before the first tick (`laws.initial_v`): one value or one a neuron; a row a state for ``user``.
     entries : tuple of Entry
         In any order; sorted by key here.
     period : int
@@ -77,16 +77,32 @@ def sizes(program: PeProgram) -> dict[str, int]:
     rows = [entry.rows for entry in program.entries]
     conv = sum(isinstance(item, ConvRows) for item in rows)
     index = sum(item.sources + 1 for item in rows if isinstance(item, SparseRows))
-    values = sum(_mode(item, n, program.period)[1] for item in as_params(law.model, program.params).values())
+    values = sum(_mode(item, n, _period(program))[1] for item in as_params(law, program.params).values())
+    scratch = machine.scratch_words(law.machine) if law.machine else 0
     ticks = {name: program.record_ticks if name in program.record else 0 for name in layout.RECORDS}
     return {
         "control": len(layout.CONTROL), "global": len(layout.GLOBAL), "routing": 1 + len(program.noc),
-        "params": 2 * layout.MAX_FIELDS + max(values, 1), "table": layout.ENTRY_WORDS * len(rows),
+        "params": values_at(law) + max(values, 1), "table": layout.ENTRY_WORDS * len(rows),
         "index": (index + 1) // 2, "rows": sum(item.row_bytes() // 4 for item in rows),
         "geometry": conv * len(layout.GEOMETRY), "state": n * len(law.states),
-        "ring": slots_of(program) * law.types * n, "rx": 2 * program.rx_packets, "tx": 2 * n,
+        "ring": slots_of(program) * law.types * n, "rx": 2 * program.rx_packets, "tx": 2 * n + scratch,
         "rec_spikes": ticks["spikes"] * ((n + 31) // 32), "rec_v": ticks["v"] * n, "rec_payload": ticks["payload"] * n,
     }  # fmt: skip
+
+
+def _period(program: PeProgram) -> int:
+    """Classes of parameters; the machine of ``user`` takes one value or one a neuron."""
+    return 1 if program.law.machine else program.period
+
+
+def fields_at(law: Law) -> int:
+    """Word of the region params at which the descriptors of parameters begin."""
+    return machine.code_words(law.machine) if law.machine else 0
+
+
+def values_at(law: Law) -> int:
+    """Word of the region params at which their values begin."""
+    return fields_at(law) + 2 * (len(params_of(law)) if law.machine else layout.MAX_FIELDS)
 
 
 def used_bytes(program: PeProgram) -> int:
@@ -156,13 +172,16 @@ def _mode(values: Array, neurons: int, period: int) -> tuple[int, int]:
 
 def _params(program: PeProgram, pointer: int, total: int) -> Words:
     """Descriptors and values; fields that the model lacks point at the first value."""
+    law = program.law
     words = np.zeros(total, np.uint32)
-    at = 2 * layout.MAX_FIELDS
-    words[: 2 * layout.MAX_FIELDS : 2] = pointer + 4 * at
-    full = as_params(program.law.model, program.params)
-    for number, name in enumerate(PARAMS[program.law.model]):
-        mode, size = _mode(full[name], program.neurons, program.period)
-        words[2 * number], words[2 * number + 1] = pointer + 4 * at, mode
+    first, at = fields_at(law), values_at(law)
+    if law.machine:
+        words[:first] = machine.encode(law.machine)
+    words[first:at:2] = pointer + 4 * at
+    full = as_params(law, program.params)
+    for number, name in enumerate(params_of(law)):
+        mode, size = _mode(full[name], program.neurons, _period(program))
+        words[first + 2 * number], words[first + 2 * number + 1] = pointer + 4 * at, mode
         words[at : at + size] = full[name][:size].view(np.uint32)
         at += size
     return words
@@ -170,9 +189,11 @@ def _params(program: PeProgram, pointer: int, total: int) -> Words:
 
 def _state(program: PeProgram) -> Words:
     dtype = state_dtype(program.law, "v")
-    v = np.broadcast_to(np.asarray(program.v, dtype), (program.neurons,))
     state = np.zeros((len(program.law.states), program.neurons), np.uint32)
-    state[0] = np.ascontiguousarray(v).view(np.uint32)
+    v = np.atleast_1d(np.asarray(program.v, dtype))
+    v = v.reshape(-1 if program.law.machine else 1, v.shape[-1])
+    rows = np.broadcast_to(v, (len(v), program.neurons))
+    state[: len(v)] = np.ascontiguousarray(rows).view(np.uint32)
     return state.reshape(-1)
 
 

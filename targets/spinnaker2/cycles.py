@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmc.targets.spinnaker2.laws import Law
+from nmc.targets.spinnaker2.machine import LANES, Machine
 from nmc.targets.spinnaker2.rows import ConvRows, Rows, SparseRows
 
 Array = NDArray[Any]
@@ -32,6 +33,24 @@ NEURON = {
 }  # fmt: skip
 #: Instructions of ``max_pool`` a place of the window.
 POOL_TAP = 13
+#: ``user``: instructions of a tick; of each constant or parameter and of each other value in it; of a block of `LANES`
+#: neurons, and of each state and parameter in it; of a current in floats and in fixed point; of asking who fires.
+USER_TICK, USER_CONSTANT, USER_VALUE, USER_BLOCK, USER_ROW, USER_CURRENT, USER_FIRE = (
+    294,
+    73,
+    18,
+    85,
+    8,
+    (32, 47),
+    6,
+)
+#: ``user``: what an instruction takes a block, and a neuron in floats and in fixed point (at most).
+USER_CODE = 36
+USER_OP = {
+    "add": (12, 17), "sub": (12, 14), "mul": (12, 19), "div": (12, 322), "min": (17, 8), "max": (17, 8),
+    "neg": (10, 16), "abs": (5, 9), "floor": (20, 6), "lt": (12, 9), "le": (12, 9), "gt": (12, 9), "ge": (12, 9),
+    "eq": (12, 8), "ne": (12, 8), "copy": (4, 4), "and": (6, 6), "or": (6, 6), "not": (5, 5), "select": (10, 10),
+}  # fmt: skip
 #: Instructions that a neuron's spike takes to send (at most).
 SEND = 20
 #: Instructions of the spikes of a tick for one entry, all together: found in the table (`SEARCH` for each halving), and
@@ -53,6 +72,8 @@ KERNEL_ROW, KERNEL_LINE, KERNEL_TAP, KERNEL_HIT = 13, 20, 19, 34
 
 def neuron_instructions(law: Law, *, uniform: bool) -> int:
     """Instructions of one neuron in one tick; `uniform` where all parameters are shared."""
+    if law.machine:
+        return round(user_tick(law.machine, LANES) / LANES)
     name = f"{law.model}2" if f"{law.model}2" in NEURON and law.types == 2 else law.model
     taps = law.types * POOL_TAP if law.model == "max_pool" else 0
     return NEURON[name][0 if uniform else 1] + taps
@@ -134,7 +155,20 @@ def spike_instructions(rows: Rows) -> NDArray[np.int64]:
 
 def tick_instructions(law: Law, neurons: int, *, uniform: bool) -> int:
     """Instructions of a tick without spikes; `uniform` where all parameters are shared by all neurons."""
+    if law.machine:
+        return user_tick(law.machine, neurons)
     return TICK + neurons * neuron_instructions(law, uniform=uniform)
+
+
+def user_tick(machine: Machine, neurons: int) -> int:
+    """Instructions of a tick of a model of the user's without spikes."""
+    which = bool(machine.fixed)
+    constants = len(machine.constants) + machine.params
+    once = USER_TICK + USER_CONSTANT * constants + USER_VALUE * (1 + machine.states + machine.registers)
+    block = USER_BLOCK + USER_ROW * (machine.states + machine.params) + USER_CODE * len(machine.code)
+    lane = USER_CURRENT[which] + sum(USER_OP[line[0]][which] for line in machine.code)
+    lane += USER_FIRE if machine.fire else 0
+    return once + -(-neurons // LANES) * block + neurons * lane
 
 
 def deadline_margin(instructions: float, clock: int, tick_seconds: float = 1e-3) -> float:

@@ -14,7 +14,6 @@ from nmc.ir.module import Module
 from nmc.ir.op import Op, Value
 from nmc.ir.ops import snn
 from nmc.ir.ops.plastic import Plastic
-from nmc.ir.ops.user import User
 from nmc.passes.base import Pass
 
 #: Parts that one unit of a constant current is sent in, and the largest payload: 255 units.
@@ -26,7 +25,7 @@ _LARGEST = 255 * PARTS
 class Drive(Pass, name="spinnaker2-drive", takes="snn"):
     """Send constant currents as packets: the payload is the current in parts of 1/65,536, its synapse weighs as much.
 
-    What no PE can run (models of one's own, learning) is refused here, before anything moves in time.
+    What no PE can run (learning) is refused here, before anything moves in time.
 
     before: %x = snn.input() {source=x, shape=[5], encoder=constant} : current<5>
             %h = snn.if(%x) : spikes<5>
@@ -78,7 +77,7 @@ def _check(module: Module) -> None:
     problems = [
         Diagnostic("E0921", f"%{op.out} = {op.name} has no counterpart on SpiNNaker2",
                    where=str(op.loc or f"%{op.out}"), hint=op.advice)
-        for op in module.ops if isinstance(op, Plastic | User)
+        for op in module.ops if isinstance(op, Plastic)
     ]  # fmt: skip
     if problems:
         raise NmcError(problems)

@@ -61,9 +61,10 @@ class Section:
 
 
 @cache
-def kernel() -> Kernel:
-    """Read the packaged program ``firmware/nmc_s2.elf``."""
-    return kernel_of(Path(__file__).with_name("firmware").joinpath("nmc_s2.elf").read_bytes())
+def kernel(user: bool = False) -> Kernel:
+    """Read a packaged program: ``firmware/nmc_s2.elf``, or ``nmc_s2_user.elf`` for models of the network's user."""
+    name = "nmc_s2_user.elf" if user else "nmc_s2.elf"
+    return kernel_of(Path(__file__).with_name("firmware").joinpath(name).read_bytes())
 
 
 def kernel_of(data: bytes) -> Kernel:
@@ -82,7 +83,7 @@ def kernel_of(data: bytes) -> Kernel:
 
 def write_pe(image: PeImage) -> bytes:
     """Make the ELF of a PE; equal images give equal bytes."""
-    program = kernel()
+    program = kernel(image.user)
     spec = image.dspec().tobytes()
     parts = [
         Section(".text", _PROGBITS, _ALLOC | _EXEC, 0, program.text, len(program.text)),
@@ -198,11 +199,11 @@ def read_pe(data: bytes) -> PeImage:
     missing = [name for name in wanted if name not in sections]
     if missing:
         raise fail("E0911", f"sections are missing: {', '.join(missing)}")
-    if sections[".text"].data != kernel().text:
-        hint = "compile the network again with this version"
-        raise fail("E0911", "the program text is not the firmware of this nmc", hint=hint)
     chip, pe = _place(sections[".note.nmc"].data)
     image = PeImage(chip, pe, {name: _words(sections[f".{name}"], name) for name in layout.REGIONS})
+    if sections[".text"].data != kernel(image.user).text:
+        hint = "compile the network again with this version"
+        raise fail("E0911", "the program text is not the firmware of this nmc", hint=hint)
     if (
         image.used_bytes() > layout.SRAM_BYTES
         or image.dspec().astype("<u4").tobytes() != sections[".dspec"].data

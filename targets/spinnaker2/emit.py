@@ -124,9 +124,19 @@ def build_image(module: Module) -> ChipImage:
         InputMap(op.out, op.shape, _parts(where, op.out), encoder_of(op)) for op in module.of_type(snn.InputOp)
         if op.out in where.parts
     )  # fmt: skip
-    pops = tuple(PopMap(op.out, op.shape, _parts(where, op.out)) for op in module.of_type(s2.NeuronOp))
+    pops = tuple(
+        PopMap(op.out, op.shape, _parts(where, op.out), _names(op)) for op in module.of_type(s2.NeuronOp)
+    )
     outputs = _outputs(module)
     return ChipImage(images, routers, inputs, pops, outputs, (where.chips, 1), int(module.attr("steps") or 1))
+
+
+def _names(op: s2.NeuronOp) -> tuple[str, ...]:
+    """What the user calls the states of a population; the first is `v` to probes, and no other may be."""
+    if not isinstance(op, s2.User):
+        return ()
+    taken = ("v", "spikes")
+    return tuple(name if number == 0 or name not in taken else "" for number, name in enumerate(op.states))
 
 
 def _routers(where: Layout, limit: int) -> dict[int, tuple[Route, ...]]:

@@ -20,7 +20,7 @@ from nmc.ir.diagnostics import fail
 from nmc.ir.module import Module
 from nmc.ir.op import Op, Span
 from nmc.ir.ops.image import Header, Reg, Region
-from nmc.targets.spinnaker2 import layout
+from nmc.targets.spinnaker2 import layout, machine
 from nmc.targets.spinnaker2.elf import read_pe, write_pe
 from nmc.targets.spinnaker2.layout import ChipImage, InputMap, OutputMap, Part, PeImage, PopMap, Route
 
@@ -95,7 +95,9 @@ def _meta(image: ChipImage) -> dict[str, Any]:
             for m in image.inputs
         ],
         "pops": [
-            {"name": m.name, "shape": list(m.shape), "parts": [_part(p) for p in m.parts]} for m in image.pops
+            {"name": m.name, "shape": list(m.shape), "parts": [_part(p) for p in m.parts],
+             **({"states": list(m.states)} if m.states else {})}
+            for m in image.pops
         ],
         "outputs": [
             {"name": m.name, "population": m.population, "kind": m.kind, "scale": m.scale, "first_step": m.first_step}
@@ -121,6 +123,12 @@ class _Reader:
         if not isinstance(value, str) or not 0 < len(value) <= 1024:
             raise self.wrong(what)
         return value
+
+    def names(self, value: Any) -> tuple[str, ...]:
+        found = tuple(self.items(value, "names of states"))
+        if not all(isinstance(name, str) and len(name) <= 1024 for name in found):
+            raise self.wrong("names of states")
+        return found
 
     def table(self, value: Any, what: str) -> dict[str, Any]:
         if not isinstance(value, dict):
@@ -165,7 +173,12 @@ def _from_meta(meta: Any, pes: tuple[PeImage, ...], routers: Mapping[int, tuple[
         inputs.append(InputMap(r.text(item.get("name"), "a name"), r.shape(item.get("shape")),
                                r.parts(item.get("parts")), encoder))  # fmt: skip
     pops = [
-        PopMap(r.text(item.get("name"), "a name"), r.shape(item.get("shape")), r.parts(item.get("parts")))
+        PopMap(
+            r.text(item.get("name"), "a name"),
+            r.shape(item.get("shape")),
+            r.parts(item.get("parts")),
+            r.names(item.get("states", [])),
+        )
         for item in (r.table(entry, "a population") for entry in r.items(top.get("pops"), "populations"))
     ]
     outputs = [_output(r, r.table(entry, "an output")) for entry in r.items(top.get("outputs"), "outputs")]
@@ -218,8 +231,36 @@ def _pe_ops(pe: PeImage) -> list[Op]:
                     Reg(core=core, table=name, index=k, fields=dict(zip(_RECORDS[name], row, strict=True)))
                 )
         elif name not in layout.ZEROED and len(words):
+            if name == "params" and pe.user:
+                shown, words = _code_ops(core, words)
+                ops += shown
             ops.append(Region(core=core, table=name, words=Const(f"pe{core}.{name}", words)))
     return ops
+
+
+def _code_ops(core: int, words: layout.Words) -> tuple[list[Op], layout.Words]:
+    """A model of the user's, instruction by instruction, and the words behind it; only words where it is none."""
+    try:
+        model = machine.decode(words)
+    except ValueError:
+        return [], words
+    first = len(machine.HEADER)
+    head = dict(zip(machine.HEADER, words[:first].tolist(), strict=True))
+    ops: list[Op] = [Reg(core=core, table="user", fields=head)]
+    for k, (name, to, *operands) in enumerate(model.code):
+        fields = {"to": to, **dict(zip("abc", operands, strict=False))}
+        ops.append(Reg(core=core, table=f"code.{name}", index=k, fields=fields))
+    return ops, words[first + 2 * len(model.code) :]
+
+
+def _code_words(op: Reg) -> list[int]:
+    """The words of a header or an instruction."""
+    name = op.table.removeprefix("code.")
+    if op.table == "user":
+        return [op.fields.get(item, 0) & 0xFFFFFFFF for item in machine.HEADER]
+    if name not in machine.OPERATIONS:
+        raise fail("E0913", f"there is no instruction {name}")
+    return machine.words_of((name, *(op.fields.get(item, 0) for item in ("to", "a", "b", "c"))))
 
 
 def to_image(module: Module) -> ChipImage:
@@ -235,6 +276,7 @@ def to_image(module: Module) -> ChipImage:
         raise fail("E0913", "the module has no header")
     routers: dict[int, list[Route]] = {}
     records: dict[int, dict[str, list[int]]] = {}
+    models: dict[int, list[int]] = {}
     regions: dict[int, dict[str, Any]] = {}
     for op in module.ops:
         if isinstance(op, Reg) and op.table == "router":
@@ -242,10 +284,14 @@ def to_image(module: Module) -> ChipImage:
         elif isinstance(op, Reg) and op.table == "sizes":
             zero = {name: np.zeros(size, np.uint32) for name, size in op.fields.items()}
             regions[op.core] = {**{name: np.zeros(0, np.uint32) for name in layout.REGIONS}, **zero}
+        elif isinstance(op, Reg) and (op.table == "user" or op.table.startswith("code.")):
+            models.setdefault(op.core, []).extend(_code_words(op))
         elif isinstance(op, Reg):
             records.setdefault(op.core, {}).setdefault(op.table, []).extend(op.fields.values())
         elif isinstance(op, Region):
             regions[op.core][op.table] = op.words.array()
+    for core, words in models.items():
+        regions[core]["params"] = np.concatenate([np.array(words, np.uint32), regions[core]["params"]])
     for core, tables in records.items():
         regions[core] |= {name: np.array(words, np.uint32) for name, words in tables.items()}
     pes = tuple(PeImage(*divmod(core, layout.PES_PER_CHIP), found) for core, found in regions.items())

@@ -17,15 +17,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmc.ir.dataclass import dataclass
+from nmc.targets.spinnaker2 import machine
+from nmc.targets.spinnaker2.machine import Machine
 
 Array = NDArray[Any]
 State = dict[str, Array]
-Model = Literal["if", "stbif", "graded", "phased", "bit_serial", "readout", "lif", "lif_fixed", "max_pool"]
+Model = Literal[
+    "if", "stbif", "graded", "phased", "bit_serial", "readout", "lif", "lif_fixed", "max_pool", "user"
+]
 
 _I32, _F32 = np.int32, np.float32
 
 #: Parameters of each model with what they are when absent, in the order of the firmware's fields. Floats are
-#: single-precision parameters, integers int32 ones (`decay` holds an unsigned 32-bit fraction).
+#: single-precision parameters, integers int32 ones (`decay` holds an unsigned 32-bit fraction). Those of ``user`` are
+#: its machine's (`params_of`).
 PARAMS: Mapping[str, Mapping[str, float | int]] = {
     "if": {"bias": 0, "threshold": 1, "v_reset": 0, "refractory": 0},
     "stbif": {"theta": 1, "offset": 0},
@@ -37,15 +42,15 @@ PARAMS: Mapping[str, Mapping[str, float | int]] = {
             "v_reset": 0.0, "refractory": 0, "scale2": 1.0, "alpha2": 0.0},
     "lif_fixed": {"decay": 0, "shift": 0, "decay2": 0, "shift2": 0, "i_offset": 0, "r": 1 << 15, "v_rest": 0,
                   "exp_tc": 0, "threshold": 1 << 15, "v_reset": 0, "refractory": 0},
-    "max_pool": {},
+    "max_pool": {}, "user": {},
 }  # fmt: skip
 
 #: State words of each model, in the order of the firmware's arrays; `i2` only with two synapse types. ``max_pool`` has
-#: a `count0`, `count1`... for each synapse type besides.
+#: a `count0`, `count1`... for each synapse type besides, ``user`` the states of its machine.
 STATES: Mapping[str, tuple[str, ...]] = {
     "if": ("v", "refractory"), "stbif": ("v", "count"), "graded": ("v", "count"), "phased": ("v",),
     "bit_serial": ("v", "count"), "readout": ("v",), "lif": ("v", "refractory", "i", "i2"),
-    "lif_fixed": ("v", "refractory", "i", "i2"), "max_pool": ("v",),
+    "lif_fixed": ("v", "refractory", "i", "i2"), "max_pool": ("v",), "user": ("v",),
 }  # fmt: skip
 
 #: Models whose v starts at the parameter `offset` of the exact neuron.
@@ -79,7 +84,10 @@ class Law:
         ``stbif``: ticks over which the bias enters; ``bit_serial``: bits; ``readout``: ticks in which what has come
         doubles (after them nothing is taken; 0 for a plain sum).
     start : int
-        Tick from which bias, leak and windows count; the exact neurons only collect before it.
+        Tick from which bias, leak and windows count; the exact neurons only collect before it, and ``user`` does
+        nothing.
+    machine : Machine or None
+        Of ``user``.
     """
 
     model: Model
@@ -92,10 +100,13 @@ class Law:
     open: int = 0
     extra: int = 0
     start: int = 0
+    machine: Machine | None = None
 
     @property
     def states(self) -> tuple[str, ...]:
         """Names of the state words of a neuron."""
+        if self.machine is not None:
+            return self.machine.state_names
         if self.model == "max_pool":
             return ("v", *(f"count{k}" for k in range(self.types)))
         return tuple(name for name in STATES[self.model] if name != "i2" or self.types == 2)
@@ -103,6 +114,8 @@ class Law:
     @property
     def fires(self) -> bool:
         """Whether it sends anything; otherwise its result is v."""
+        if self.machine is not None:
+            return self.machine.fire > 0
         return self.model != "readout" and (self.model not in ("if", "lif") or self.reset != "none")
 
     @property
@@ -111,35 +124,48 @@ class Law:
         return self.model not in ("stbif", "graded", "max_pool")
 
 
+def params_of(law: Law) -> Mapping[str, float | int]:
+    """Parameters of a law with what they are when absent; as `PARAMS`."""
+    if law.machine is None:
+        return PARAMS[law.model]
+    absent: float | int = 0 if law.machine.fixed else 0.0
+    return dict.fromkeys(law.machine.param_names, absent)
+
+
 def state_dtype(law: Law, name: str) -> type[np.int32] | type[np.float32]:
     """Type of a state word."""
+    if law.machine is not None:
+        return law.machine.dtype
     return _F32 if law.model == "lif" and name in ("v", "i", "i2") else _I32
 
 
-def param_dtype(model: str, name: str) -> type[np.int32] | type[np.float32]:
+def param_dtype(law: Law, name: str) -> type[np.int32] | type[np.float32]:
     """Type of a parameter."""
-    return _F32 if isinstance(PARAMS[model][name], float) else _I32
+    return _F32 if isinstance(params_of(law)[name], float) else _I32
 
 
-def as_params(model: str, given: Mapping[str, Array]) -> dict[str, Array]:
-    """All parameters of a model in their types, at least one-dimensional; absent ones at their defaults.
+def as_params(law: Law, given: Mapping[str, Array]) -> dict[str, Array]:
+    """All parameters of a law in their types, at least one-dimensional; absent ones at their defaults.
 
     Integers outside int32 wrap (a decay of 2^32 - 1 is stored as -1).
     """
     full = {}
-    for name, absent in PARAMS[model].items():
+    for name, absent in params_of(law).items():
         value = np.atleast_1d(np.asarray(given.get(name, absent)))
-        if param_dtype(model, name) is _I32 and value.dtype != _I32:
+        if param_dtype(law, name) is _I32 and value.dtype != _I32:
             value = value.astype(np.int64)
-        full[name] = value.astype(param_dtype(model, name))
+        full[name] = value.astype(param_dtype(law, name))
     return full
 
 
 def initial_v(law: Law, given: Mapping[str, Array]) -> Array:
     """Potential before the first tick: `v_init`, or the offset of the exact neurons.
 
-    Half of theta where the bias of ``stbif`` enters later.
+    Half of theta where the bias of ``stbif`` enters later. For ``user``, a row for each state: `v`, `s1`...
     """
+    if law.machine is not None:
+        rows = [np.atleast_1d(np.asarray(given.get(name, 0))) for name in law.states]
+        return np.stack(np.broadcast_arrays(*rows)).astype(law.machine.dtype)
     if law.model == "stbif" and law.extra:
         return np.atleast_1d(np.asarray(given["theta"]).astype(np.int64) // 2).astype(_I32)
     name = "offset" if law.model in _FROM_OFFSET else "v_init"
@@ -150,7 +176,9 @@ def initial_v(law: Law, given: Mapping[str, Array]) -> Array:
 
 
 def begin(law: Law, v: Array, shape: tuple[int, ...]) -> State:
-    """State before the first tick, arrays of `shape`, potentials `v`."""
+    """State before the first tick, arrays of `shape`; `v` as from `initial_v`."""
+    if law.machine is not None:
+        return {name: np.broadcast_to(row, shape).copy() for name, row in zip(law.states, v, strict=True)}
     state = {name: np.zeros(shape, state_dtype(law, name)) for name in law.states}
     state["v"] = state["v"] + v.astype(state["v"].dtype)
     return state
@@ -348,7 +376,21 @@ def _max_pool(law: Law, p: Mapping[str, Array], state: State, sums: Sequence[Arr
     return change
 
 
+def _user(law: Law, p: Mapping[str, Array], state: State, sums: Sequence[Array], t: int) -> Array:
+    shape, model = state["v"].shape, law.machine
+    if t < law.start or model is None:
+        return np.zeros(shape, _I32)
+    names = law.states
+    values: list[Any] = [machine.current(model, sums[0], p["scale"], p["bias"])]
+    values += [state[name] for name in names] + [p[f"p{k}"] for k in range(model.params)]
+    fired = machine.run(model, values)
+    for name, value in zip(names, values[1:], strict=False):
+        state[name] = np.array(np.broadcast_to(value, shape))
+    return np.zeros(shape, _I32) if fired is None else np.broadcast_to(fired, shape).astype(_I32)
+
+
 _STEPS = {
     "if": _if, "stbif": _stbif, "graded": _graded, "phased": _phased, "bit_serial": _bit_serial,
     "readout": _readout, "lif": _lif, "lif_fixed": _lif_fixed, "max_pool": _max_pool,
+    "user": _user,
 }  # fmt: skip

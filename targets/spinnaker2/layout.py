@@ -2,7 +2,8 @@
 
 SRAM (128 kB, code and data; datasheet v0.03 feature 1a, facts/spinnaker2.md 1.1), all words 32 bits little endian::
 
-    0x00000  vectors {stack top, reset handler | 1}, text          the prebuilt program, the same on every PE
+    0x00000  vectors {stack top, reset handler | 1}, text          the prebuilt program: one for the built-in models,
+                                                                   another for those of the network's user
     0x02000  data specification: magic, version, then {pointer, checksum, n_words} for each of `REGIONS`
              the regions, back to back in that order
     0x1FD80  stack, 640 bytes
@@ -26,7 +27,8 @@ routing
 params
     `MAX_FIELDS` pairs {pointer, mode} in the order of ``laws.PARAMS``, then the values: one word where the mode is
     `UNIFORM`, `period` words (class = neuron modulo period, so channels where they run fastest) for `CLASS`, a
-    word a neuron for `NEURON`.
+    word a neuron for `NEURON`. The model ``user`` has a header, its instructions and constants (``machine.encode``),
+    then a pair for each parameter, for the scale and for the bias of its current, then the values; never `CLASS`.
 table
     Entries of `ENTRY_WORDS` words sorted by key: {key, mask, first, count, rows, stride, info, gain, target,
     targets}. A packet matches where key & mask is the entry's key; its source is (key & ~mask) - first, and it is
@@ -48,7 +50,7 @@ state
 ring
     int32 [slot][type][stride], slot = tick & slot_mask.
 rx, tx
-    Mailboxes of {key, payload}.
+    Mailboxes of {key, payload}; behind what is sent, the model ``user`` has its table of rows and its registers.
 rec_spikes, rec_v, rec_payload
     For each recorded tick: a bitmap of the spikes, v after the tick, the payloads sent.
 """
@@ -103,7 +105,7 @@ GO_RECEIVE: Final = 1
 GO_TICK: Final = 2
 #: A model's code is its place here plus 1.
 MODELS: Final = (
-    "if", "stbif", "graded", "phased", "bit_serial", "readout", "lif", "lif_fixed", "max_pool",
+    "if", "stbif", "graded", "phased", "bit_serial", "readout", "lif", "lif_fixed", "max_pool", "user",
 )  # fmt: skip
 FLAGS: Final = {"ge": 1, "subtract": 2, "to-value": 4, "membrane-first": 8, "shape-last": 16}
 FORMATS: Final = ("dense8", "sparse16", "sparse32", "conv")
@@ -154,6 +156,12 @@ class PeImage:
     def used_bytes(self) -> int:
         """SRAM in use: program, data specification, regions, stack. Program and stack count whole."""
         return REGIONS_BASE + sum(4 * len(words) for words in self.regions.values()) + STACK_BYTES
+
+    @property
+    def user(self) -> bool:
+        """Whether it runs a model of the network's user, and so the program for these."""
+        words = self.regions["global"]
+        return bool(len(words) and words[0] == MODELS.index("user") + 1)
 
     def dspec(self) -> Words:
         """The data specification."""
@@ -247,11 +255,12 @@ class InputMap:
 
 @dataclass(frozen=True)
 class PopMap:
-    """A population: where its neurons are, for outputs, probes and names."""
+    """A population: where its neurons are, for outputs, probes and names; what its user calls its states."""
 
     name: str
     shape: tuple[int, ...]
     parts: tuple[Part, ...]
+    states: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ from nmc.ir.module import Module
 from nmc.ir.op import Op, Value
 from nmc.ir.ops import exact, snn
 from nmc.ir.ops.neurons import Neuron, Sparse
+from nmc.ir.ops.user import User
 from nmc.passes.base import Pass
-from nmc.targets.spinnaker2 import legalize_exact, legalize_lif
+from nmc.targets.spinnaker2 import legalize_exact, legalize_lif, legalize_user
 from nmc.targets.spinnaker2 import ops as s2
 from nmc.targets.spinnaker2.host import adopt, events_bound
 from nmc.targets.spinnaker2.layout import MAX_DELAY, Format
@@ -33,7 +34,8 @@ _STEPS = 1 << 12
 class Legalize(Pass, name="spinnaker2-legalize", takes="snn"):
     """Round weights to the integers of row formats, and give every population its model; nobody rounds after this.
 
-    Exact integer networks (``snn.graded`` and its codes) stay as they are, integer for integer. All other populations
+    Exact integer networks (``snn.graded`` and its codes) stay as they are, integer for integer. Models of the user's
+    (``snn.user``) keep their instructions, in single precision or their own fixed point. All other populations
     become leaky neurons in single precision (`arithmetic` f32) or sPyNNaker's in s16.15 (`arithmetic` s1615); sums of
     their synapses are integers times a scale. A projection gets the row format that takes the fewest bytes among those
     that hold its weights: ``conv`` for shared kernels, ``dense8`` (weights of `bits` bits, at most 8) for matrices,
@@ -108,6 +110,8 @@ class Legalization:
             legalize_exact.population(self, op)
         elif isinstance(op, snn.If | snn.Integrator | Neuron):
             legalize_lif.population(self, op)
+        elif isinstance(op, User):
+            legalize_user.population(self, op)
         elif isinstance(op, snn.InputOp):
             self._input(op)
         elif isinstance(op, snn.Output):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmc.ir.dataclass import dataclass
-from nmc.ir.op import Op
+from nmc.ir.op import Op, Value
 from nmc.ir.ops import snn
 from nmc.ir.ops.neurons import Neuron, Sparse
 from nmc.targets.spinnaker2 import legalize_s1615
@@ -107,21 +107,45 @@ def population(work: Legalization, op: Population) -> None:
     if work.options.arithmetic == "s1615" and form.reset != "none" and not _passes_on(op, vias):
         legalize_s1615.population(work, op, form, vias)
         return
-    wishes = [wish(work, via) for via in vias]
-    each = _each(op, vias, wishes)
-    if each is not None:
-        wishes = [_normalised(item, via, each) for item, via in zip(wishes, vias, strict=True)]
-    scale, stored = store(wishes)
-    current = tuple(
-        work.projection(via, item, final_format(via, item, want.format))
-        for via, item, want in zip(vias, stored, wishes, strict=True)
-    )
+    scale, each, current = currents(work, op, vias)
     w_in = form.consts.get("w_in", np.ones(1))
     factor = scale * (1.0 if each is None else each) * w_in
     if scale == 1.0 and each is None:
         factor = w_in  # bit for bit: the compat mode of whole weights
     consts = {name: value for name, value in form.consts.items() if name != "w_in"}
     work.emit(_lif(work, op, form, {**consts, "scale": np.asarray(factor)}, current))
+
+
+def currents(
+    work: Legalization, op: Op, vias: Sequence[snn.ProjectionOp]
+) -> tuple[float, Array | None, tuple[Value, ...]]:
+    """Store the weights of all projections onto a population.
+
+    Returns
+    -------
+    scale : float
+        Current of a sum of one.
+    each : array or None
+        What the scale is multiplied by for each neuron or channel.
+    current : tuple of Value
+        The projections.
+    """
+    wishes = [wish(work, via) for via in vias]
+    each = _each(op, vias, wishes)
+    if each is not None:
+        wishes = [_normalised(item, via, each) for item, via in zip(wishes, vias, strict=True)]
+    scale, stored = store(wishes)
+    return scale, each, projected(work, vias, stored, wishes)
+
+
+def projected(
+    work: Legalization, vias: Sequence[snn.ProjectionOp], stored: Sequence[Stored], wishes: Sequence[Wish]
+) -> tuple[Value, ...]:
+    """The projections with their stored weights, in the shortest formats."""
+    return tuple(
+        work.projection(via, item, final_format(via, item, want.format))
+        for via, item, want in zip(vias, stored, wishes, strict=True)
+    )
 
 
 def _lif(work: Legalization, op: Op, form: Form, values: dict[str, Array], current: Any) -> Op:
@@ -174,7 +198,7 @@ def final_format(via: snn.ProjectionOp, stored: Stored, wanted: Format) -> Forma
     return matrix_format(stored.weight) if isinstance(via, snn.Dense) else list_format(stored.weight)
 
 
-def _each(op: Population, vias: Sequence[snn.ProjectionOp], wishes: Sequence[Wish]) -> Array | None:
+def _each(op: Op, vias: Sequence[snn.ProjectionOp], wishes: Sequence[Wish]) -> Array | None:
     """How far each neuron (or channel) uses the range of the widest one, where a scale of its own makes sense.
 
     Shape broadcasts to the population; None where all share one scale: lists of synapses hold 16 bits anyway, and

@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 
 from nmc.ir.dataclass import dataclass
 from nmc.ir.diagnostics import fail
-from nmc.targets.spinnaker2 import layout
-from nmc.targets.spinnaker2.laws import PARAMS, Law, param_dtype, state_dtype
+from nmc.targets.spinnaker2 import layout, machine
+from nmc.targets.spinnaker2.build import fields_at, values_at
+from nmc.targets.spinnaker2.laws import Law, param_dtype, params_of, state_dtype
 from nmc.targets.spinnaker2.layout import PeImage, Words
+from nmc.targets.spinnaker2.machine import Machine
 
 Array = NDArray[Any]
 
@@ -109,12 +111,14 @@ def load(image: PeImage) -> LoadedPe:
     check(image.used_bytes() <= layout.SRAM_BYTES, f"{image.used_bytes():,} bytes are more than the SRAM")
     check(len(image.regions["global"]) == len(layout.GLOBAL), "the region global has the wrong size")
     g = image.global_words()
-    law = _law(g, check)
+    law = _law(g, _machine(image, check) if image.user else None, check)
     n, slots = g["neurons"], g["slot_mask"] + 1
     _check_sizes(image, g, law, check)
     params = _params(image, law, n, g["period"], check)
     states = image.regions["state"].reshape(len(law.states), n)
     state = {name: states[k].view(state_dtype(law, name)) for k, name in enumerate(law.states)}
+    finite = law.machine is None or all(bool(np.isfinite(values).all()) for values in state.values())
+    check(finite, "a state begins where it is not finite")
     record = frozenset(name for name, bit in layout.RECORDS.items() if g["record"] & bit)
     return LoadedPe(
         image, law, n, slots, int(image.regions["routing"][0]), len(image.regions["rx"]) // 2, params, state,
@@ -137,7 +141,18 @@ class _Check:
         raise fail("E0912", text, where=self.where)
 
 
-def _law(g: Mapping[str, int], check: _Check) -> Law:
+def _machine(image: PeImage, check: _Check) -> Machine:
+    """The model of the network's user: forward only, and nothing is read that it has not written."""
+    try:
+        found = machine.decode(image.regions["params"])
+    except ValueError as error:
+        check.wrong(str(error))
+    constants = np.array(found.constants, np.uint32).view(found.dtype)
+    check(bool(np.isfinite(constants).all()), "a constant is not finite")
+    return found
+
+
+def _law(g: Mapping[str, int], model_of_user: Machine | None, check: _Check) -> Law:
     check(1 <= g["model"] <= len(layout.MODELS), f"there is no model {g['model']}")
     model = layout.MODELS[g["model"] - 1]
     flags = {name for name, bit in layout.FLAGS.items() if g["flags"] & bit}
@@ -160,7 +175,7 @@ def _law(g: Mapping[str, int], check: _Check) -> Law:
         "subtract" if "subtract" in flags else "to-value" if "to-value" in flags else "none",
         "membrane-first" if "membrane-first" in flags else "synapse-first",
         "shape-last" in flags,
-        g["types"], g["levels"], g["open"], g["extra"], g["start"],
+        g["types"], g["levels"], g["open"], g["extra"], g["start"], model_of_user,
     )  # fmt: skip
 
 
@@ -171,16 +186,17 @@ def _check_sizes(image: PeImage, g: Mapping[str, int], law: Law, check: _Check) 
     check(g["slot_mask"] in (0, 1, 3, 7), f"{g['slot_mask'] + 1} delay slots")
     check(1 <= g["period"] <= n, f"{g['period']} classes of {n} neurons")
     check(0 <= g["record"] < 8 and 0 <= g["record_ticks"] < 1 << 20, "wrong recording")
+    scratch = machine.scratch_words(law.machine) if law.machine else 0
     ticks = {name: g["record_ticks"] if g["record"] & bit else 0 for name, bit in layout.RECORDS.items()}
     want = {
-        "control": len(layout.CONTROL), "state": n * len(law.states), "tx": 2 * n,
+        "control": len(layout.CONTROL), "state": n * len(law.states), "tx": 2 * n + scratch,
         "ring": (g["slot_mask"] + 1) * g["types"] * n, "table": g["entries"] * layout.ENTRY_WORDS,
         "rec_spikes": ticks["spikes"] * ((n + 31) // 32), "rec_v": ticks["v"] * n, "rec_payload": ticks["payload"] * n,
     }  # fmt: skip
     for name, words in want.items():
         check(have[name] == words, f"the region {name} has {have[name]} words, not {words}")
     check(have["rx"] >= 2 and have["rx"] % 2 == 0, f"the mailbox has {have['rx']} words")
-    check(have["routing"] >= 1 and have["params"] >= 2 * layout.MAX_FIELDS, "routing or params are cut short")
+    check(have["routing"] >= 1 and have["params"] >= values_at(law), "routing or params are cut short")
     for name in layout.ZEROED:
         check(not image.regions[name].any(), f"the region {name} is not zero")
 
@@ -189,14 +205,18 @@ def _params(image: PeImage, law: Law, n: int, period: int, check: _Check) -> dic
     words, base = image.regions["params"], image.pointers()["params"]
     sizes = {layout.UNIFORM: 1, layout.CLASS: period, layout.NEURON: n}
     found: dict[str, Array] = {}
-    names = [*PARAMS[law.model], *[""] * (layout.MAX_FIELDS - len(PARAMS[law.model]))]
+    names, first = [*params_of(law)], fields_at(law)
+    if law.machine:
+        del sizes[layout.CLASS]
+    else:
+        names += [""] * (layout.MAX_FIELDS - len(names))
     for number, name in enumerate(names):
-        pointer, mode = int(words[2 * number]), int(words[2 * number + 1])
+        pointer, mode = int(words[first + 2 * number]), int(words[first + 2 * number + 1])
         check(mode in sizes and pointer % 4 == 0, f"parameter {number} has mode {mode} at {pointer:#x}")
         at, size = (pointer - base) // 4, sizes[mode]
         check(at >= 0 and at + size <= len(words), f"parameter {number} lies outside its region")
         if name:
-            value = words[at : at + size].view(param_dtype(law.model, name))
+            value = words[at : at + size].view(param_dtype(law, name))
             found[name] = np.resize(value, n) if mode == layout.CLASS else value
             check(bool(np.isfinite(value).all()), f"the parameter {name} is not finite")
             check(name != "theta" or bool((value > 0).all()), "a threshold is not positive")

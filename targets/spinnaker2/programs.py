@@ -80,7 +80,7 @@ def program(
     own = place.keys[population.out][place.part].base if site else 0
     return PeProgram(
         place.chip, place.pe, own, law, int(np.prod([len(span) for span in box])),
-        {name: value for name, value in given.items() if name in laws.PARAMS[law.model]},
+        {name: value for name, value in given.items() if name in laws.params_of(law)},
         laws.initial_v(law, given), tuple(entries), period=len(box[0]) if len(box) > 1 else 1,
         record=record, record_ticks=ticks, noc=place.noc,
     )  # fmt: skip

@@ -9,10 +9,12 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from nmc.ir.op import Span
+from nmc.ir.ops.expressions import OPERATIONS, Fixed
 from nmc.ir.ops.mapped import slot_order
 from nmc.targets.spinnaker2 import laws
+from nmc.targets.spinnaker2.assemble import assemble
 from nmc.targets.spinnaker2.build import PeProgram, build
-from nmc.targets.spinnaker2.laws import PARAMS, Law
+from nmc.targets.spinnaker2.laws import PARAMS, Law, params_of
 from nmc.targets.spinnaker2.layout import (
     LINKS,
     ChipImage,
@@ -23,6 +25,7 @@ from nmc.targets.spinnaker2.layout import (
     PopMap,
     Route,
 )
+from nmc.targets.spinnaker2.machine import Machine
 from nmc.targets.spinnaker2.rows import ConvRows, DenseRows, Entry, Rows, SparseRows
 
 Array = NDArray[Any]
@@ -30,8 +33,64 @@ FORMATS = ("dense8", "sparse16", "sparse32", "conv")
 MODELS = tuple(PARAMS)
 
 
+def random_code(rng: Generator, known: dict[str, str], length: int, number: int = 0) -> list[tuple[Any, ...]]:
+    """Random instructions of all operations; `known` names get kinds of the results too."""
+    code: list[tuple[Any, ...]] = []
+    for k in range(number, number + length):
+        operation = str(rng.choice(list(OPERATIONS)))
+        wanted, made = OPERATIONS[operation]
+        rooms = {kind: [name for name, of in known.items() if of == kind] for kind in "nb"}
+        if not rooms["b"] and "b" in wanted:
+            operation, (wanted, made) = "lt", OPERATIONS["lt"]
+        operands = [
+            round(float(rng.normal(0, 2)), 2)
+            if kind == "n" and rng.random() < 0.2
+            else str(rng.choice(rooms[kind]))
+            for kind in wanted
+        ]
+        code.append((f"t.{k}", operation, *operands))
+        known[f"t.{k}"] = made
+    return code
+
+
+def random_model(rng: Generator, fires: bool = True) -> dict[str, Any]:
+    """States, parameters and instructions of a model of the user's, as ``snn.user`` takes them."""
+    states = ("v", "u", "w")[: int(rng.integers(1, 4))]
+    params = ("a", "b")[: int(rng.integers(0, 3))]
+    names = {**dict.fromkeys((*states, *params), "n"), "I": "n"}
+    length = int(rng.integers(2, 12))
+
+    def ends(end: str, start: str) -> tuple[tuple[Any, ...], ...]:
+        known = dict(names)
+        code = [(start, "mul", "v", 0.75), *random_code(rng, {**known, start: "n"}, length)]
+        for line in code:
+            known[line[0]] = OPERATIONS[line[1]][1]
+        for name in states:
+            if rng.random() < 0.8 or name == "v":
+                pool = [item for item, kind in known.items() if kind == "n"]
+                code.append((name + end, "add", str(rng.choice(pool)), "I" if rng.random() < 0.5 else start))
+        return tuple(code)
+
+    known = dict(names)
+    fire = (*random_code(rng, known, length // 3), ("fire", "gt", str(rng.choice(states)), 0.5))
+    return {
+        "states": states, "params": params, "update": ends(".next", "s.0"), "fire": fire if fires else (),
+        "spike": ends(".after", "s.0") if fires and rng.random() < 0.8 else (),
+    }  # fmt: skip
+
+
+def random_machine(rng: Generator) -> Machine:
+    """A random model of the user's, in floats or fixed point."""
+    whole = int(rng.integers(1, 17))
+    fixed = (whole, int(rng.integers(0, 32 - whole))) if rng.random() < 0.5 else ()
+    model = random_model(rng, fires=rng.random() < 0.85)
+    return assemble(**model, fixed=fixed, shift=int(rng.integers(0, 9)) if fixed else 0)
+
+
 def random_law(rng: Generator, model: Any) -> Law:
     """A law with random options."""
+    if model == "user":
+        return Law("user", start=int(rng.integers(0, 3)), machine=random_machine(rng))
     types = int(rng.integers(1, {"lif": 3, "lif_fixed": 3, "max_pool": 6}.get(model, 2)))
     levels, opened, extra = int(rng.integers(1, 9)), int(rng.integers(0, 4)), 0
     if model == "stbif":
@@ -67,11 +126,23 @@ def _param(rng: Generator, model: str, name: str, size: int) -> Array:
 
 def random_params(rng: Generator, law: Law, n: int, period: int) -> dict[str, Array]:
     """All parameters: one value, one a class or one a neuron each; some absent."""
+    if law.machine:
+        return {name: _word(rng, law.machine, name, int(rng.choice([1, n]))) for name in params_of(law)}
     return {
         name: _param(rng, law.model, name, int(rng.choice([1, 1, period, n])))
         for name in PARAMS[law.model]
         if name in ("theta", "threshold") or rng.random() < 0.8
     }
+
+
+def _word(rng: Generator, machine: Machine, name: str, size: int) -> Array:
+    """Values of a parameter, or of where a state starts, of a model of the user's."""
+    values = rng.normal(0.3, 1, size) if name != "scale" else rng.random(size) / 8
+    if not machine.fixed:
+        return values.astype(np.float32)
+    return (
+        Fixed(*machine.fixed).hold(values * (1 << machine.shift if name == "scale" else 1)).astype(np.int32)
+    )
 
 
 def random_rows(
@@ -155,6 +226,8 @@ def _programs(
                 "v_init": rng.integers(-5, 5, n),
                 "offset": params.get("offset", rng.integers(-40, 60, n)),
             }
+            if law.machine:
+                given |= {name: _word(rng, law.machine, name, n) for name in law.states}
             given = {
                 name: value if value.size in (1, n) else np.resize(value, n) for name, value in given.items()
             }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ from nmc.targets.spinnaker2.engines.chip import load_chip
 from nmc.targets.spinnaker2.engines.exact import ExactEngine
 from nmc.targets.spinnaker2.laws import PARAMS, Law
 from nmc.targets.spinnaker2.layout import LINKS, ChipImage, InputMap, Part, PopMap, Route
+from nmc.targets.spinnaker2.machine import KINDS, Machine
 from nmc.targets.spinnaker2.rows import ConvRows, DenseRows, Entry, Rows, SparseRows
+from s2_programs import random_law
 
 SOURCES = 256
 
@@ -59,6 +62,40 @@ def test_instructions_a_neuron(name: str, uniform: bool) -> None:
     assert (many - few) / 100 == pytest.approx(cycles.neuron_instructions(law, uniform=uniform), abs=3)
     told = cycles.tick_instructions(law, 50, uniform=uniform)
     assert 0.85 * told < few < 1.05 * told
+
+
+def one_operation(name: str, fixed: tuple[int, ...], times: int) -> Law:
+    """A model of the user's that does one operation several times."""
+    wanted, made = KINDS[name]
+    first = 4
+    number = 3 << 14 if fixed else int(np.float32(1.5).view(np.uint32))
+    taken = [
+        first if kind == "b" else 2 + (k > 0) for k, kind in enumerate("nnb" if name == "select" else wanted)
+    ]
+    line = (name, first + (made == "n"), *(*taken, 0, 0)[:3])
+    code = (("lt", first, 0, 1, 0), *[line] * times)
+    return Law("user", machine=Machine(1, 0, (number, number // 3), 2, code, 0, fixed))
+
+
+@pytest.mark.parametrize("fixed", [(), (16, 15)], ids=["float", "fixed"])
+@pytest.mark.parametrize("name", sorted(cycles.USER_OP))
+def test_instructions_of_the_operations_of_a_model_of_ones_own(name: str, fixed: tuple[int, ...]) -> None:
+    without, law = one_operation(name, fixed, 0), one_operation(name, fixed, 3)
+    told = [cycles.tick_instructions(item, 48, uniform=True) for item in (without, law)]
+    have = [count(item, 48, {}) for item in (without, law)]
+    assert have[0] == pytest.approx(told[0], rel=0.03)
+    assert have[1] - have[0] == pytest.approx(told[1] - told[0], rel=0.1 if name != "max" else 0.4)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_instructions_of_a_random_model_of_ones_own(seed: int) -> None:
+    law = random_law(np.random.default_rng(seed), "user")
+    assert law.machine
+    params = {name: np.zeros(1, law.machine.dtype) for name in law.machine.param_names}
+    for n in (1, 16, 70):
+        sent = cycles.SEND * n if law.fires else 0
+        told = cycles.tick_instructions(law, n, uniform=True)
+        assert 0.5 * told < count(replace(law, start=0), n, params) < 1.05 * told + sent
 
 
 def test_lif_neurons_without_bias_gain_and_leak_take_less() -> None:

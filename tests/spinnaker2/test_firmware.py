@@ -17,7 +17,7 @@ from nmc.ir.ops.neurons import Neuron
 from nmc.ir.types import Type
 from nmc.targets.spinnaker2 import layout, rebuild
 from nmc.targets.spinnaker2.build import PeProgram, build
-from nmc.targets.spinnaker2.elf import kernel, kernel_of
+from nmc.targets.spinnaker2.elf import Kernel, kernel, kernel_of
 from nmc.targets.spinnaker2.engines import make_engine, memory
 from nmc.targets.spinnaker2.engines.chip import load_chip
 from nmc.targets.spinnaker2.engines.exact import ExactEngine, _Arm
@@ -32,7 +32,8 @@ HEADER = (rebuild.FOLDER / "layout.h").read_text()
 
 
 def test_prebuilt_program_is_that_of_the_sources() -> None:
-    assert (rebuild.FOLDER / rebuild.HASH).read_text().strip() == rebuild.source_hash()
+    for firmware in rebuild.FIRMWARES:
+        assert (rebuild.FOLDER / firmware.hash).read_text().strip() == rebuild.source_hash(firmware)
 
 
 def enum(name: str) -> list[str]:
@@ -90,30 +91,35 @@ def conditional_accesses(text: bytes) -> list[int]:
 
 def test_no_load_or_store_depends_on_a_condition() -> None:
     """Unicorn 2.1.4 forgets to leave the condition when such a load misses the TLB (see `rebuild.FLAGS`)."""
-    assert conditional_accesses(kernel().text) == []
+    assert conditional_accesses(kernel().text) == [] == conditional_accesses(kernel(user=True).text)
     ite_ldr = bytes(8) + bytes.fromhex("08bf 1868 7047".replace(" ", ""))  # it eq; ldreq r0, [r3]; bx lr
     assert conditional_accesses(ite_ldr) == [10]
 
 
 @pytest.fixture(scope="module")
-def rebuilt(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The ELF built anew; the test is skipped without a cross compiler."""
+def rebuilt(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Kernel]:
+    """Both programs built anew, by whether they are for models of the user's; skipped without a cross compiler."""
     if rebuild.compiler() is None:
         pytest.skip("no cross compiler")
-    target = tmp_path_factory.mktemp("firmware") / "nmc_s2.elf"
-    rebuild.compile_firmware(target)
-    return target.read_bytes()
+    found = {}
+    for user, firmware in ((False, rebuild.BUILT_IN), (True, rebuild.USER)):
+        target = tmp_path_factory.mktemp("firmware") / firmware.elf
+        rebuild.compile_firmware(target, firmware)
+        found[user] = kernel_of(target.read_bytes())
+    return found
 
 
-def test_a_rebuild_behaves_as_the_prebuilt_program(rebuilt: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rebuild_behaves_as_the_prebuilt_program(
+    rebuilt: dict[bool, Kernel], monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("unicorn")
     for seed in range(6):
         image = random_chip(seed, steps=12)
         chip, x = load_chip(image), random_input(seed, image, 1, 12)
         ends = []
-        for program in (kernel(), kernel_of(rebuilt)):
+        for program in (kernel, rebuilt.__getitem__):
             with monkeypatch.context() as patch:
-                patch.setattr(memory, "kernel", lambda program=program: program)
+                patch.setattr(memory, "kernel", program)
                 engine = ExactEngine(chip)
             engine.run(x, 12)
             ends.append(

@@ -137,7 +137,8 @@ class RunResult:
     outputs : mapping of str to array
         By output: (B, *shape) float64, or (B, T, *shape) for outputs of kind ``spikes``; scaled.
     probes : mapping of str to (B, T, *shape) array
-        ``population.spikes`` are payloads (int32), ``population.v`` potentials (int32 or float32).
+        ``population.spikes`` are payloads (int32), ``population.v`` potentials (int32 or float32); models of the
+        user's have their other states by name.
     events : EventCounts
     """
 
@@ -343,13 +344,13 @@ class Recorder:
         self._pops = {pop.name: pop for pop in chip.image.pops}
         self._arrays: dict[str, Array] = {}
         self.spikes: dict[str, Array] = {}
-        self.v: dict[str, Array] = {}
+        self.v: dict[tuple[str, int], Array] = {}  # by population and number of the state
         self.last: dict[str, Array] = {}
         self.totals: dict[tuple[str, int], Array] = {}  # by population and first step that counts
         for probe in probes:
             name, _, what = probe.rpartition(".")
-            if name not in self._pops or what not in ("spikes", "v"):
-                known = ", ".join(f"{n}.spikes, {n}.v" for n in self._pops)
+            if name not in self._pops or what not in ("spikes", *self._states(name)):
+                known = ", ".join(f"{n}.{w}" for n in self._pops for w in ("spikes", *self._states(n)))
                 raise fail("E0540", f"there is no probe {probe!r}", hint=f"probes: {known}")
             self._want(name, what)
         for output in chip.image.outputs:
@@ -361,15 +362,22 @@ class Recorder:
                        output.first_step)  # fmt: skip
         self.probes = tuple(probes)
 
+    def _states(self, name: str) -> dict[str, int]:
+        """What the states of a population are called, with their numbers."""
+        part = self._pops[name].parts[0]
+        count = len(self._chip.pes[part.chip, part.pe].state) if self._pops[name].states else 1
+        own = {item: k for k, item in enumerate(self._pops[name].states[:count]) if item}
+        return {"v": 0, **{item: k for item, k in own.items() if item not in ("v", "spikes")}}
+
     def _want(self, name: str, what: str, first: int = 0) -> None:
         shape, dtype = self._pops[name].shape, self._v_dtype(name)
         size = int(np.prod(shape))
         if what == "spikes":
             self.spikes[name] = np.zeros((self._batch, self._steps, size), np.int32)
-        elif what == "v":
-            self.v[name] = np.zeros((self._batch, self._steps, size), dtype)
         elif what == "last":
             self.last[name] = np.zeros((self._batch, size), dtype)
+        elif what != "totals":
+            self.v[name, self._states(name)[what]] = np.zeros((self._batch, self._steps, size), dtype)
         else:
             self.totals[name, first] = np.zeros((self._batch, size), np.int64)
 
@@ -377,9 +385,10 @@ class Recorder:
         part = self._pops[name].parts[0]
         return self._chip.pes[part.chip, part.pe].state["v"].dtype
 
-    def needs_v(self, name: str, t: int) -> bool:
-        """Whether the potentials of a population after step `t` are asked for."""
-        return name in self.v or (name in self.last and t == self._steps - 1)
+    def wanted(self, name: str, t: int) -> list[int]:
+        """Numbers of the states of a population (0 is the potential) that are asked for after step `t`."""
+        found = [number for population, number in self.v if population == name]
+        return [0, *found] if 0 not in found and name in self.last and t == self._steps - 1 else found
 
     def needs_spikes(self, name: str) -> bool:
         """Whether the payloads of a population are asked for."""
@@ -402,11 +411,11 @@ class Recorder:
             if counted == source.name:
                 total[sample, source.where] += payloads[first:].sum(axis=0)
 
-    def add_v(self, source: Source, t: int, samples: slice | int, v: Array) -> None:
-        """Note potentials after step `t`."""
-        if source.name in self.v:
-            self.v[source.name][samples, t, source.where] = v
-        if source.name in self.last and t == self._steps - 1:
+    def add_state(self, source: Source, t: int, samples: slice | int, number: int, v: Array) -> None:
+        """Note a state after step `t`."""
+        if (source.name, number) in self.v:
+            self.v[source.name, number][samples, t, source.where] = v
+        if source.name in self.last and number == 0 and t == self._steps - 1:
             self.last[source.name][samples, source.where] = v
 
     def result(self, events: EventCounts) -> RunResult:
@@ -415,7 +424,7 @@ class Recorder:
         probes = {}
         for probe in self.probes:
             name, _, what = probe.rpartition(".")
-            data = (self.spikes if what == "spikes" else self.v)[name]
+            data = self.spikes[name] if what == "spikes" else self.v[name, self._states(name)[what]]
             probes[probe] = data.reshape(self._batch, self._steps, *self._pops[name].shape)
         return RunResult(outputs, probes, events)
 

@@ -141,7 +141,7 @@ class ExactEngine(MemoryEngine):
         super().__init__(chip)
         self.counters = dict(zip(chip.pes, self._made, strict=True)) if count_instructions else {}
 
-    def core(self, sram: Words) -> Core:
+    def core(self, sram: Words, user: bool) -> Core:
         """Make a core."""
         if not self._counting:
             return _Arm(sram, None)

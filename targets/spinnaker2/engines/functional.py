@@ -243,8 +243,9 @@ class FunctionalEngine:
             if source.place[1] >= 0:
                 if recorder.needs_spikes(source.name):
                     recorder.add_spikes(source, t, slice(None), item.payloads[:, part])
-                if recorder.needs_v(source.name, t):
-                    recorder.add_v(source, t, slice(None), self._blocks[block].state["v"][:, part])
+                states = self._blocks[block].state
+                for k in recorder.wanted(source.name, t):
+                    recorder.add_state(source, t, slice(None), k, list(states.values())[k][:, part])
 
     def words(self, place: Place, sample: int = -1) -> dict[str, Words]:
         """Regions that ticks change (state, ring, recordings) of a PE after the last run."""

@@ -52,7 +52,7 @@ def new_sram(pe: LoadedPe) -> Words:
     raw = np.zeros(layout.SRAM_BYTES + _PAGE, np.uint8)
     first = -raw.ctypes.data % _PAGE
     sram: Words = raw[first : first + layout.SRAM_BYTES].view(np.uint32)
-    text = kernel().text
+    text = kernel(pe.image.user).text
     sram[: len(text) // 4] = np.frombuffer(text, np.uint32)
     spec = pe.image.dspec()
     sram[layout.DSPEC_BASE // 4 : layout.DSPEC_BASE // 4 + len(spec)] = spec
@@ -70,8 +70,9 @@ class Pe:
         self._pointers = pe.image.pointers()
         self.control = self.region("control").data  # faster than an array, word by word
         self._rx = self.region("rx").reshape(-1, 2)
-        self._tx = self.region("tx").reshape(-1, 2)
-        self.v = self.region("state")[: pe.neurons].view(pe.state["v"].dtype)
+        self._tx = self.region("tx")[: 2 * pe.neurons].reshape(-1, 2)
+        words = self.region("state").reshape(-1, pe.neurons)
+        self.states = [row.view(state.dtype) for row, state in zip(words, pe.state.values(), strict=True)]
         self._key_base = np.uint32(pe.key_base)
         core.boot()
         if self.control[0] != layout.READY:
@@ -151,10 +152,10 @@ class MemoryEngine:
         self.pes: dict[Place, Pe] = {}
         for place, pe in chip.pes.items():
             sram = new_sram(pe)
-            self.pes[place] = Pe(pe, sram, self.core(sram))
+            self.pes[place] = Pe(pe, sram, self.core(sram, pe.image.user))
 
-    def core(self, sram: Words) -> Core:
-        """Make a core for an SRAM."""
+    def core(self, sram: Words, user: bool) -> Core:
+        """Make a core for an SRAM; `user` as `nmc.targets.spinnaker2.elf.kernel`."""
         raise TypeError
 
     def run(self, inputs: Mapping[str, Array], steps: int, *, probes: Sequence[str] = ()) -> RunResult:
@@ -258,8 +259,8 @@ class _Run:
         for number, steps in sent.items():
             source, pe = self._sources[number], self._pe(number)
             steps.append(pe.tick(t))
-            if self.recorder.needs_v(source.name, t):
-                self.recorder.add_v(source, t, sample, pe.v)
+            for k in self.recorder.wanted(source.name, t):
+                self.recorder.add_state(source, t, sample, k, pe.states[k])
         if t == self._steps - 1:
             return
         for number, steps in sent.items():

@@ -31,8 +31,8 @@ def compiler() -> str | None:
 
 
 @cache
-def library() -> ctypes.CDLL:
-    """Compile and load the firmware, once a process.
+def library(user: bool = False) -> ctypes.CDLL:
+    """Compile and load the firmware, once a process; `user` as `nmc.targets.spinnaker2.elf.kernel`.
 
     Raises
     ------
@@ -51,7 +51,14 @@ def library() -> ctypes.CDLL:
         tempfile.TemporaryDirectory() as out,
     ):
         target = Path(out) / "pe.so"
-        words = [command, *FLAGS, "-o", str(target), str(Path(folder) / "pe.c")]
+        words = [
+            command,
+            *FLAGS,
+            *(["-DUSER"] if user else []),
+            "-o",
+            str(target),
+            str(Path(folder) / "pe.c"),
+        ]
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         if done.returncode:
             raise fail("E0914", f"{command} cannot compile the firmware: {done.stderr.strip()[:500]}")
@@ -63,10 +70,11 @@ def library() -> ctypes.CDLL:
 
 
 class _Native(Core):
-    def __init__(self, sram: Words) -> None:
+    def __init__(self, sram: Words, user: bool) -> None:
         self._sram = sram  # keeps the memory alive
         self._address = ctypes.c_void_p(sram.ctypes.data)
-        self._boot, self._wake = library().nmc_s2_boot, library().nmc_s2_wake
+        firmware = library(user)
+        self._boot, self._wake = firmware.nmc_s2_boot, firmware.nmc_s2_wake
 
     def boot(self) -> None:
         self._boot(self._address)
@@ -80,6 +88,6 @@ class NativeEngine(MemoryEngine):
 
     name = "native"
 
-    def core(self, sram: Words) -> Core:
+    def core(self, sram: Words, user: bool) -> Core:
         """Make a core."""
-        return _Native(sram)
+        return _Native(sram, user)

@@ -220,6 +220,8 @@ class TickLog:
 
 def _silent(pe: LoadedPe) -> int:
     """Instructions of a tick without spikes."""
+    if pe.law.machine:
+        return tick_instructions(pe.law, pe.neurons, uniform=True)
     modes = pe.image.regions["params"][1 : 2 * len(pe.params) : 2]
     return tick_instructions(pe.law, pe.neurons, uniform=bool((modes == UNIFORM).all()))
 

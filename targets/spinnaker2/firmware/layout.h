@@ -20,7 +20,7 @@ enum region {
 
 enum status { S_BOOTING, S_READY, S_BAD_MAGIC, S_BAD_CHECKSUM };
 enum go { GO_RECEIVE = 1, GO_TICK = 2 };
-enum model { M_IF = 1, M_STBIF, M_GRADED, M_PHASED, M_BIT_SERIAL, M_READOUT, M_LIF, M_LIF_FIXED, M_MAX_POOL };
+enum model { M_IF = 1, M_STBIF, M_GRADED, M_PHASED, M_BIT_SERIAL, M_READOUT, M_LIF, M_LIF_FIXED, M_MAX_POOL, M_USER };
 enum flag { F_GE = 1, F_SUBTRACT = 2, F_TO_VALUE = 4, F_MEMBRANE_FIRST = 8, F_SHAPE_LAST = 16 };
 enum format { DENSE8, SPARSE16, SPARSE32, CONV };
 enum record { REC_SPIKES = 1, REC_V = 2, REC_PAYLOAD = 4 };

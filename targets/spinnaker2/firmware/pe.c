@@ -1,10 +1,14 @@
-/* The program of every PE: one text, whatever network; all differences are data.
+/* The program of every PE: one text, whatever network; all differences are data. With -DUSER it has the models of the
+ * network's user (user.h) in place of the built-in ones: both together are more than 8 kB.
  *
  * The host (the chip's timer and network, emulated) writes spikes into the mailbox and says in `go` what to do;
  * the program does it and sleeps. With -DHOST the same code works on an array that holds the SRAM. */
 #include "layout.h"
 #include "pe.h"
 #include "rows.h"
+#ifdef USER
+#include "user.h"
+#else
 #include "neurons.h"
 
 static int32_t shares_nothing(const struct field *f) { return f->mode == UNIFORM; }
@@ -21,6 +25,7 @@ SMALL void open_fields(struct tick *s)
             s->uniform = 0;
     }
 }
+#endif
 
 SMALL void open_records(struct tick *s, uint32_t tick)
 {
@@ -47,7 +52,9 @@ static __attribute__((noinline)) void end_of_tick(void)
     s.now = (int32_t)tick - s.g->start;
     s.running = s.now >= 0;
     s.control->tx_count = 0;
+#ifndef USER
     open_fields(&s);
+#endif
     open_records(&s, tick);
     step_neurons(&s);
     if (s.v)
