@@ -35,7 +35,7 @@ def hertz_of(name: str) -> float:
 def sample_time(
     shape: Shape, events: float, walks: float, ticks: float, cycles: float = 0.0, chip: str = ""
 ) -> float:
-    """Seconds of a sample at the clock of ``target.toml``.
+    """Seconds of a sample at the clock of ``target.toml``, events and rows shared evenly by all cores.
 
     Parameters
     ----------
@@ -47,15 +47,23 @@ def sample_time(
     chip : str
         Name of the device.
     """
-    model = events + walks / shape.cores + ticks * (shape.groups + _tick())
-    return (cycles or model) / hertz_of(chip)
+    return (cycles or sample_clocks(shape, events, walks, ticks)) / hertz_of(chip)
 
 
-def _tick() -> int:
-    """Clocks of a tick beside those of its groups."""
+def sample_clocks(shape: Shape, events: float, walks: float, ticks: float) -> float:
+    """Clocks of a sample whose ticks all have events.
+
+    Events enter one a clock, and a core fetches one while it walks the rows of the one before.
+    """
+    busy = max(events, walks / shape.cores, _timing("event") * events / shape.cores)
+    return busy + ticks * (shape.groups + _timing("tick") + _timing("fill"))
+
+
+def _timing(name: str) -> int:
+    """An entry of ``timing`` in clocks."""
     from nmc.targets.fpga.target import chip_data
 
-    return int(chip_data()["timing"]["tick"]["value"])
+    return int(chip_data()["timing"][name]["value"])
 
 
 @dataclass(frozen=True)
@@ -232,9 +240,10 @@ def sample_cycles(mapped: Module) -> float:
 
     shape = shape_of(mapped)
     layout = layout_of(mapped, FpgaDemands(shape.lanes))
-    busiest = max(_walk(core) + core.count for core in layout.cores)
+    busiest = max(_walk(core) for core in layout.cores)
     sent = sum(part.result.type.size for part in mapped.of_type(Neurons) if part.core != HOST)
-    return busiest + sent + int(mapped.attr("steps") or 1) * (shape.groups + _tick())
+    steps = int(mapped.attr("steps") or 1)
+    return busiest + sent + steps * (shape.groups + _timing("tick") + _timing("fill"))
 
 
 def sizing(mapped: Module) -> dict[str, Any]:
@@ -258,10 +267,10 @@ def sizing(mapped: Module) -> dict[str, Any]:
 
 
 def _walk(core: CoreLayout) -> int:
-    """Rows that one event of every axon of a core walks."""
+    """Clocks that one event of every axon of a core takes: one a row, and some at least."""
     if not core.count:
         return 0
     table = np.array([*core.geometries, (0,) * 6], np.int64)  # the last for axons that name their groups
     geo = table[core.column("geo")]
     rows = np.where(core.column("sparse") == 1, core.column("first") + 1, (geo[:, 0] + 1) * (geo[:, 1] + 1))
-    return int((rows * core.column("ny")).sum())
+    return int(np.maximum(rows * core.column("ny"), _timing("event")).sum())
