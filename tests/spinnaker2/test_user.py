@@ -130,14 +130,14 @@ def every_operation(
         f"{name}.next": f"x.{name}" if made == "b" else f"r.{name}" for name, (_, made) in OPERATIONS.items()
     }
     code += [(end, "copy", source) for end, source in ends.items()]
-    made = assemble(tuple(OPERATIONS), ("a", "b"), tuple(code), (), (), fixed)
+    model = assemble(tuple(OPERATIONS), ("a", "b"), tuple(code), (), (), fixed)
     params = {"p0": pairs[0], "p1": pairs[1]}
-    image = alone(made, params, pairs.shape[1])
+    image = alone(model, params, pairs.shape[1])
     found = {}
     for engine in engines:
         probes = (
             make_engine(load_chip(image), engine)
-            .run({}, 1, probes=[f"p.x{k}" for k in range(made.states)])
+            .run({}, 1, probes=[f"p.x{k}" for k in range(model.states)])
             .probes
         )
         found[engine] = {name: probes[f"p.x{k}"][0, 0] for k, name in enumerate(OPERATIONS)}
@@ -182,8 +182,8 @@ def test_infinities_and_what_is_no_number_are_the_same_bits_everywhere(engines: 
                     ends.append(code[-1][0])
     states = tuple(f"s{k}" for k in range(len(ends)))
     code += [(f"{state}.next", "copy", end) for state, end in zip(states, ends, strict=True)]
-    made = assemble(states, ("a",), tuple(code), (), ())
-    image = alone(made, {"p0": np.array([5.0, -5.0, 0.0], np.float32)}, 3)
+    model = assemble(states, ("a",), tuple(code), (), ())
+    image = alone(model, {"p0": np.array([5.0, -5.0, 0.0], np.float32)}, 3)
     seen = []
     for engine in engines:
         runner = make_engine(load_chip(image), engine)
@@ -238,7 +238,7 @@ def network(seed: int, fixed: tuple[int, int] | None) -> tuple[Module, dict[str,
 
     a_x = snn.Dense(out="a.x", spikes=x.result, weight=Const("a.w", weights((6, 5))))
     a = _population(rng, "a", (a_x,), model, fixed)
-    ends = {
+    ends: dict[str, Any] = {
         name: Const(f"b.{name}", rng.integers(0, size, 9)) for name, size in (("source", 6), ("target", 4))
     }
     b_x = Sparse(out="b.x", spikes=a.result, weight=Const("b.w", weights((9,))), shape=(4,), delay=3, **ends)
