@@ -260,7 +260,8 @@ def _code_words(op: Reg) -> list[int]:
         return [op.fields.get(item, 0) & 0xFFFFFFFF for item in machine.HEADER]
     if name not in machine.OPERATIONS:
         raise fail("E0913", f"there is no instruction {name}")
-    return machine.words_of((name, *(op.fields.get(item, 0) for item in ("to", "a", "b", "c"))))
+    to, a, b, c = (op.fields.get(item, 0) for item in ("to", "a", "b", "c"))
+    return machine.words_of((name, to, a, b, c))
 
 
 def to_image(module: Module) -> ChipImage:

@@ -30,7 +30,7 @@ class User(NeuronOp, name="spinnaker2.user", levels=("snn", "mapped")):
     is parameter i: whole multiples of 2^-part, or single-precision numbers. A model that does not `fire` sends nothing;
     its first state is its answer. Before step `start` nothing moves, whatever comes.
 
-        %a = spinnaker2.user(%a.x, _, @a.init, _, @a.scale) {states=[v], update=[[t.0, mul, 0.9, v],
+        %a = spinnaker2.user(%a.x, @a.init, _, @a.scale) {states=[v], update=[[t.0, mul, 0.9, v],
             [v.next, add, t.0, I]], fire=[[fire, ge, v, 1.0]], spike=[[v.after, sub, v, 1.0]]} : spikes<40>
     """
 

@@ -26,6 +26,11 @@ from nmc.targets.spinnaker2.relays import Relays
 Array = np.ndarray[Any, Any]
 
 
+def _equal(a: Array, b: Array) -> bool:
+    """Numbers are equal; what is no number, too."""
+    return np.array_equal(a, b, equal_nan=a.dtype.kind == "f" == b.dtype.kind)
+
+
 @dataclass(frozen=True)
 class Chain:
     """All stages of one network."""
@@ -56,7 +61,7 @@ class Chain:
         for name, other in results.items():
             pairs = [(p, first.probes[p], other.probes[p]) for p in probes]
             pairs += [(out, want, other.outputs[out]) for out, want in first.outputs.items()]
-            wrong += [f"{name} {what}" for what, want, have in pairs if not np.array_equal(want, have)]
+            wrong += [f"{name} {what}" for what, want, have in pairs if not _equal(want, have)]
         if {"native", "exact"} <= set(engines):
             for place in runners["native"].chip.pes:
                 ends = [runners[name].engine.words(place) for name in ("native", "exact")]

@@ -26,7 +26,8 @@ Array = NDArray[Any]
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 #: Program, params that keep it small, steps of the comparison.
 PROGRAMS = [
-    ("balanced", {"N": "150"}, 40), ("liquid", {}, 60), ("mnist_mlp", {}, 20), ("nmnist_scnn", {}, 4),
+    ("adaptive_lif", {}, 80), ("balanced", {"N": "150"}, 40), ("izhikevich", {}, 200), ("liquid", {}, 60),
+    ("mnist_mlp", {}, 20), ("nmnist_scnn", {}, 4),
     ("synfire", {}, 60), ("winner_take_all", {}, 60), ("xor", {}, 4),
 ]  # fmt: skip
 

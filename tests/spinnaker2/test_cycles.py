@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from nmc.ir.op import Span
+from nmc.ir.ops.expressions import OPERATIONS
 from nmc.targets.spinnaker2 import cycles
 from nmc.targets.spinnaker2.build import PeProgram, build
 from nmc.targets.spinnaker2.engines.chip import load_chip
 from nmc.targets.spinnaker2.engines.exact import ExactEngine
 from nmc.targets.spinnaker2.laws import PARAMS, Law
 from nmc.targets.spinnaker2.layout import LINKS, ChipImage, InputMap, Part, PopMap, Route
-from nmc.targets.spinnaker2.machine import KINDS, Machine
+from nmc.targets.spinnaker2.machine import Machine
 from nmc.targets.spinnaker2.rows import ConvRows, DenseRows, Entry, Rows, SparseRows
 from s2_programs import random_law
 
@@ -66,13 +67,14 @@ def test_instructions_a_neuron(name: str, uniform: bool) -> None:
 
 def one_operation(name: str, fixed: tuple[int, ...], times: int) -> Law:
     """A model of the user's that does one operation several times."""
-    wanted, made = KINDS[name]
+    wanted, made = OPERATIONS[name]
     first = 4
     number = 3 << 14 if fixed else int(np.float32(1.5).view(np.uint32))
     taken = [
         first if kind == "b" else 2 + (k > 0) for k, kind in enumerate("nnb" if name == "select" else wanted)
     ]
-    line = (name, first + (made == "n"), *(*taken, 0, 0)[:3])
+    a, b, c = (*taken, 0, 0)[:3]
+    line = (name, first + (made == "n"), a, b, c)
     code = (("lt", first, 0, 1, 0), *[line] * times)
     return Law("user", machine=Machine(1, 0, (number, number // 3), 2, code, 0, fixed))
 
