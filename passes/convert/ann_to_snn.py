@@ -44,7 +44,7 @@ _SAME = 1e-12
 _REFUSED = {
     ann.MaxPool: (
         "a maximum of spike trains is not a sum of spikes",
-        "train with average pooling or strides",
+        "take --mode exact, which has maxima of counts, or train with average pooling or strides",
     ),
     ann.Lrn: ("it divides by the energy of other channels", "train with batch normalisation instead"),
     ann.Clip: ("only clipping from 0 up is what a firing rate does", "use ReLU or ReLU6"),
