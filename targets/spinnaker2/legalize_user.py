@@ -82,7 +82,11 @@ def _held(op: User, numbers: Array) -> Array:
 
 
 def _bias(op: User, numbers: Array) -> Array:
-    return Fixed(*op.fixed).receive(numbers).astype(np.int32) if op.fixed else _held(op, numbers)
+    """Not saturated: a sum and the bias saturate together."""
+    if not op.fixed:
+        return _held(op, numbers)
+    word = np.iinfo(np.int32)
+    return np.clip(np.floor(np.ldexp(numbers, op.fixed[1])), word.min, word.max).astype(np.int32)
 
 
 def _single(work: Legalization, op: User, vias: Sequence[snn.ProjectionOp]) -> Drive:
