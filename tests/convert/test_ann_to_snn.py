@@ -427,6 +427,7 @@ def test_input_of_unknown_range_is_refused() -> None:
 
 def test_relu_of_what_no_projection_carries_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(linear, "MAX_MATRIX", 10)
+    monkeypatch.setattr(linear, "MAX_LISTED", 10)
     net = Build(6)
     halves = [net.relu(net.dense(net.x, 4)) for _ in range(2)]
     with pytest.raises(NmcError, match="E0602"):
