@@ -185,8 +185,6 @@ def _from_level(passes: tuple[Pass, ...], module: Module) -> tuple[Pass, ...]:
 
 def _given(options: CompileOptions, module: Module | None) -> dict[str, Any]:
     """Values for options of passes, by name."""
-    from nmc.passes.convert.grids import COARSE
-
     given: dict[str, Any] = {
         "data": options.calib, "raw": options.raw, "encoder": options.encoder, "reset": options.reset,
         "bits": options.bits, "seed": options.seed, "effort": options.effort,
@@ -204,6 +202,8 @@ def _given(options: CompileOptions, module: Module | None) -> dict[str, Any]:
     if options.method:
         given["method"] = options.method
     if options.accuracy_drop is not None:
+        from nmc.passes.convert.grids import COARSE
+
         given["most"] = COARSE - 1  # relus of a QDQ model get the levels that were found to do
     elif options.levels:
         given["most"] = options.levels
