@@ -130,7 +130,7 @@ def early_rule(program: Program, args: argparse.Namespace) -> Rule | None:
     if args.until_quiescent:
         raise fail("E0004", "a run ends early or when it is at rest, not both", hint="leave one option away")
     asked = None if args.early_exit == "auto" else args.early_exit
-    calib = load_samples(str(readable(args.calib)), raw=args.raw)[0] if args.calib else None
+    calib = load_samples(str(readable(args.calib)), raw=args.raw) if args.calib else None
     return rule_of(program, asked, calib, steps=args.steps, engine=args.engine)
 
 

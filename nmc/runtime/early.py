@@ -81,7 +81,7 @@ class Rule:
 def rule_of(
     program: Program,
     asked: float | None = None,
-    calib: Array | None = None,
+    calib: tuple[Array, Array | None] | None = None,
     *,
     steps: int | None = None,
     engine: str = "functional",
@@ -94,9 +94,9 @@ def rule_of(
         A compiled network.
     asked : float or None
         Margin between the largest and the second largest output, in the units of the outputs. None: the margin that
-        the program holds (``nmc compile --early-exit``), else the least one that changes no answer of `calib`.
-    calib : (N, ...) array or None
-        Samples, not to be divided by 255 any more.
+        the program holds (``nmc compile --early-exit``), else the least one that costs no right answer of `calib`.
+    calib : ((N, ...) array, (N,) array or None) or None
+        Samples, not to be divided by 255 any more, and labels.
     steps, engine
         As `nmc.program.Program.run`.
 
@@ -121,9 +121,9 @@ def rule_of(
         raise fail("E0404", "the program holds no margin, and there is nothing to find one with", hint=hint)
     (only,) = outputs
     first = max(only.delay, int(program.manifest.get("latency", {}).get(only.data.name, 0)))
-    trace = program.run(calib, raw=True, steps=steps, engine=engine, trace=True).result.trace
+    trace = program.run(calib[0], raw=True, steps=steps, engine=engine, trace=True).result.trace
     whole = np.rint(trace / only.scale).astype(np.int64).reshape(*trace.shape[:2], -1)
-    return Rule((find_margins(whole, first).attached(only),))
+    return Rule((find_margins(whole, calib[1], first).attached(only),))
 
 
 def _check(op: snn.Output) -> None:

@@ -49,7 +49,7 @@ def test_every_code_gives_every_count_of_the_integer_network(network: tuple[Modu
 def test_early_answers_cost_no_accuracy_and_few_steps(network: tuple[Module, Array, Array]) -> None:
     module, x, labels = network
     coded = SpikeCode(schedule="spread").run(module)
-    early = Readout(early_exit=True, samples=x).run(coded)
+    early = Readout(early_exit=True, samples=x, labels=labels).run(coded)
     data = {module.of_type(snn.Input)[0].source: x}
     late, soon = run_snn(module, data), run_snn(early, data)
     (name,) = late.outputs

@@ -78,13 +78,13 @@ def test_the_margin_of_a_program_is_taken_before_that_of_data(
 ) -> None:
     own = rule_of(eager)
     assert own.outputs == eager.module.of_type(snn.Output) and own.margin > 0
-    found = rule_of(program, calib=images[0][:200])
+    found = rule_of(program, calib=(images[0][:200], images[1][:200]))
     assert found.margin == pytest.approx(own.margin)
 
 
 def test_a_margin_found_on_data_costs_no_right_answer_there(program: Program, images: Data) -> None:
     data = images[0][:200], images[1][:200]
-    found = evaluate(program, *data, rule=rule_of(program, calib=data[0]))
+    found = evaluate(program, *data, rule=rule_of(program, calib=data))
     assert found.early is not None
     assert found.early.accuracy >= found.accuracy
     assert found.early.steps.mean() < program.steps
