@@ -161,7 +161,7 @@ def in_time(network: Network, schedule: str) -> list[Any]:
 def early_exit(network: Network, coded: Module) -> tuple[float, float]:
     """Accuracy in % and mean steps of early answers."""
     calib = json.dumps(str(network.calib))
-    eager = opt(coded, f"readout{{early_exit=true, until_quiescent=true, data={calib}, limit=1000}}")
+    eager = opt(coded, f"readout{{early_exit=true, until_quiescent=true, data={calib}}}")
     found = run_snn(eager, network.feed(network.x))
     assert found.settled is not None
     logits = next(iter(found.outputs.values())).reshape(len(network.x), -1)
