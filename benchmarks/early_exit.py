@@ -21,16 +21,16 @@ Measured 2026-11-28 at 8 levels (L/2 = 4), MNIST test images: 10,000 for dev_mlp
 
           network      target       code   T  first   end%  exit%  lost  meanT  settle  chip
     dev_mlp_float  spinnaker2     graded   4      4  97.72  97.72  0.00   4.00    1.00     0
-    dev_mlp_float        fpga      stbif  24      3  97.72  97.71  0.01   3.96    1.96     0
-    dev_mlp_float       loihi  phased-if  32     25  97.67  97.47  0.20  26.13    2.13     0
+    dev_mlp_float        fpga      stbif  24      3  97.72  97.69  0.03   4.04    2.04     0
+    dev_mlp_float       loihi  phased-if  32     25  97.67  97.53  0.14  26.23    2.23     0
     dev_cnn_float  spinnaker2     graded   5      5  98.80  98.80  0.00   5.00    1.00     0
-    dev_cnn_float        fpga      stbif  32      4  98.80  98.80  0.00   6.65    3.65     0
-    dev_cnn_float       loihi  phased-if  40     33  98.85  98.85  0.00  34.26    2.26     0
+    dev_cnn_float        fpga      stbif  32      4  98.80  98.65  0.15   6.77    3.77     0
+    dev_cnn_float       loihi  phased-if  40     33  98.85  98.85  0.00  34.37    2.37     0
     mnist_cnn_max  spinnaker2     graded   7      7  99.20  99.20  0.00   7.00    1.00     0
-    mnist_cnn_max        fpga      stbif  80     10  99.20  99.05  0.15  11.32    2.32     0
-    mnist_cnn_max       loihi  phased-if  42     35  99.20  99.15  0.05  35.68    1.68     0
+    mnist_cnn_max        fpga      stbif  80     10  99.20  99.15  0.05  11.41    2.41     0
+    mnist_cnn_max       loihi  phased-if  42     35  99.20  99.15  0.05  35.76    1.76     0
      mnist_resnet  spinnaker2     graded   9      9  99.40  99.40  0.00   9.00    1.00     0
-     mnist_resnet        fpga      stbif  64      8  99.40  99.20  0.20   9.94    2.94     0
+     mnist_resnet        fpga      stbif  64      8  99.40  99.15  0.25  10.04    3.04     0
      mnist_resnet       loihi  phased-if  72     65  99.35  99.25  0.10  65.05    1.05     0
 """
 
