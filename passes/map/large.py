@@ -20,9 +20,8 @@ _WORK = {"fast": (300_000_000, 1_000), "normal": (320_000_000, 4_000), "best": (
 _EACH = (40, 1_000)  # least and most proposals of a part on one level
 _MAX_COST = 2**50
 _GENTLE = 0.05  # first temperature of the last run over the typical change of a short move
-_CLOSE = (
-    1.25  # starts that cost no more than so many times the best are tried with 1 / _SHARE of the last run
-)
+#: Starts that cost no more than so many times the best are tried, with 1 / _SHARE of the last run.
+_CLOSE = 1.25
 _SHARE = 4
 
 

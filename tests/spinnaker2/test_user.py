@@ -340,7 +340,7 @@ def test_a_population_waits_for_its_start_as_it_began(engines: tuple[str, ...]) 
 
 
 def test_weights_between_the_numbers_of_the_model_are_rounded_and_told() -> None:
-    module, data = network(2, (8, 6))
+    module, _ = network(2, (8, 6))
     rng = np.random.default_rng(0)
     ops = [
         replace(op, weight=Const(op.weight.name, rng.normal(0, 1, op.weight.shape)))
@@ -351,7 +351,6 @@ def test_weights_between_the_numbers_of_the_model_are_rounded_and_told() -> None
     legal = legalised(module.with_ops(ops))
     errors = legal.attr("weight_error")
     assert 0 < errors["a.x"] < 0.01 and all(op.shift > 0 for op in legal.of_type(s2.User))
-    del data
 
 
 def test_what_shows_a_state_is_no_source_of_spikes() -> None:
@@ -361,8 +360,8 @@ def test_what_shows_a_state_is_no_source_of_spikes() -> None:
     for op in module.ops:
         if op.out == "a":
             op = user
-        elif op.out == "b.x":
-            op = replace(op, spikes=user.result)  # type: ignore[call-arg]
+        elif isinstance(op, snn.ProjectionOp) and op.out == "b.x":
+            op = replace(op, spikes=user.result)
         elif isinstance(op, snn.Output) and op.data.name == "a":
             op = replace(op, data=user.result, decoder="last")
         ops.append(op)

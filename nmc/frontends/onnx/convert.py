@@ -29,6 +29,9 @@ from nmc.ir.ops import ann
 if TYPE_CHECKING:
     from onnx import ModelProto, TensorProto, ValueInfoProto
 
+#: Element type uint8 of ONNX (onnx.proto, TensorProto.DataType).
+_UINT8 = 2
+
 
 def load_onnx(path: str | Path, *, max_bytes: int = MAX_BYTES) -> Module:
     """Import a trained network.
@@ -61,10 +64,6 @@ def load_onnx(path: str | Path, *, max_bytes: int = MAX_BYTES) -> Module:
         raise fail(
             "E0303", "a name in it is not UTF-8", where=path.name, hint="export the model again"
         ) from None
-
-
-#: Element type uint8 of ONNX.
-_UINT8 = 2
 
 
 @dataclass
