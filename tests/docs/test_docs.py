@@ -13,6 +13,8 @@ import pytest
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 #: Pages with commands, in the order in which a reader would go through them: later ones use earlier files.
 GUIDES = ("tutorial", "custom-pass", "custom-chip", "ir", "mapping", "diff", "nir", "exact", "fpga")
+#: Pages that go on with the files of another.
+AFTER = {"nir": ("diff",)}
 PAGES = sorted(DOCS.rglob("*.md"))
 
 
@@ -72,7 +74,7 @@ def test_commands_of_a_page_run(
     from nmc.targets.fpga.sim.build import simulators
 
     monkeypatch.chdir(reader)
-    shown = commands(DOCS / f"{page}.md")
+    shown = [command for name in (*AFTER.get(page, ()), page) for command in commands(DOCS / f"{name}.md")]
     assert shown, f"docs/{page}.md shows no command any more; take it off the list"
     for command in shown:
         if "--engine rtl" in command and not simulators():
